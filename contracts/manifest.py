@@ -1,0 +1,71 @@
+"""The model manifest: what the exporter wrote down about a model, read by both services."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = 1
+
+
+class ManifestError(ValueError):
+    """The manifest is not one this version can serve; the message names the field."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels must be prepared: open_clip's resize of the shortest side, then a centre crop."""
+
+    size_px: int
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One model version.
+
+    `embedding_dim` is D of the tensors; a label's score is
+    softmax(logit_scale * embedding @ label_embeddings.T), as in CLIP (Radford et al. 2021).
+    """
+
+    model: str
+    version: str
+    image_model: str
+    triton_version: str
+    embedding_dim: int
+    logit_scale: float
+    preprocessing: Preprocessing
+    label_set_name: str
+    label_set_file: str
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Manifest":
+        """Raises ManifestError when a field is missing, of the wrong kind or not understood."""
+        try:
+            fields = json.loads(text)
+            if fields["schema"] != SCHEMA:
+                raise ManifestError(f"schema {fields['schema']} is not {SCHEMA}")
+            return cls._from_fields(fields)
+        except KeyError as exc:
+            raise ManifestError(f"field {exc} is missing") from exc
+        except (TypeError, ValueError) as exc:
+            raise ManifestError(str(exc)) from exc
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> "Manifest":
+        steps = fields["preprocessing"]
+        for field, known in (("resize", "shortest"), ("crop", "center"), ("color", "RGB")):
+            if steps[field] != known:
+                raise ManifestError(f"preprocessing.{field} {steps[field]!r} is not {known!r}")
+        return cls(
+            model=fields["model"],
+            version=fields["version"],
+            image_model=fields["image_model"],
+            triton_version=fields["triton_version"],
+            embedding_dim=int(fields["embedding_dim"]),
+            logit_scale=float(fields["logit_scale"]),
+            preprocessing=Preprocessing(
+                size_px=int(steps["size_px"]), interpolation=steps["interpolation"]
+            ),
+            label_set_name=fields["default_label_set"]["name"],
+            label_set_file=fields["default_label_set"]["file"],
+        )

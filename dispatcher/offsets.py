@@ -1,0 +1,41 @@
+"""Offsets that were read and answered go in; the offset that may be committed comes out."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass
+class _Partition:
+    started: deque[int] = field(default_factory=deque)
+    answered: set[int] = field(default_factory=set)
+    next_offset: int | None = None
+
+
+class OffsetLedger:
+    """Batches finish in any order; an offset is committed only when all before it are answered.
+
+    Offsets of a partition are started in the order in which Kafka delivers them. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._partitions: dict[int, _Partition] = {}
+
+    def start(self, partition: int, offset: int) -> None:
+        self._partitions.setdefault(partition, _Partition()).started.append(offset)
+
+    def answer(self, partition: int, offset: int) -> None:
+        ledger = self._partitions[partition]
+        ledger.answered.add(offset)
+        while ledger.started and ledger.started[0] in ledger.answered:
+            done = ledger.started.popleft()
+            ledger.answered.remove(done)
+            ledger.next_offset = done + 1
+
+    def take_committable(self) -> dict[int, int]:
+        """By partition, one past the last answered offset; each is given out once."""
+        committable = {}
+        for partition, ledger in self._partitions.items():
+            if ledger.next_offset is not None:
+                committable[partition] = ledger.next_offset
+                ledger.next_offset = None
+        return committable

@@ -1,0 +1,35 @@
+"""What the routes need, wired in gateway/bootstrap.py and reached through FastAPI's Depends."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from gateway.api.multipart import BodyLimits
+from gateway.database import Database
+from gateway.deletion import Deletion
+from gateway.lookup import Lookup
+from gateway.readiness import Readiness
+from gateway.submission import Submission
+from gateway.validation import Limits
+from gateway.waiting import Waiting
+from runtime.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class Services:
+    database: Database
+    objects: ObjectStore
+    submission: Submission
+    lookup: Lookup
+    deletion: Deletion
+    waiting: Waiting
+    readiness: Readiness
+    body_limits: BodyLimits
+    image_limits: Limits
+    image_base_url: str
+
+
+def services(request: Request) -> Services:
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found

@@ -1,0 +1,66 @@
+"""How far Kafka's consumer groups have read: what still waits, and whether anybody reads at all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from contracts.topics import (
+    CLASSIFICATION_RESULTS,
+    DISPATCHER_GROUP,
+    IMAGE_PROCESSING,
+    WRITER_GROUP,
+)
+from runtime import kafka
+from runtime.errors import Unavailable
+from runtime.settings import KafkaSettings
+
+REQUEST_TIMEOUT_MS = 5_000
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Per partition of the image topic: the dispatchers' committed offset and the log's end."""
+
+    committed: Mapping[int, int]
+    end: Mapping[int, int]
+    results_unread: int
+
+    def is_waiting(self, partition: int, offset: int) -> bool:
+        """Whether the record at `offset` is in the log and not yet answered for."""
+        return self.committed.get(partition, 0) <= offset < self.end.get(partition, 0)
+
+
+class Backlog:
+    """Asks Kafka; joins no group."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
+    def positions(self) -> Positions:
+        """Raises Unavailable."""
+        committed, end = self._offsets(DISPATCHER_GROUP, IMAGE_PROCESSING)
+        results_read, results_end = self._offsets(WRITER_GROUP, CLASSIFICATION_RESULTS)
+        unread = sum(end - results_read.get(p, 0) for p, end in results_end.items())
+        return Positions(committed, end, unread)
+
+    def _offsets(self, group: str, topic: str) -> tuple[dict[int, int], dict[int, int]]:
+        reader = kafka.consumer(self._settings, group, f"{group}-backlog", max_poll_records=1)
+        try:
+            return _committed_and_end(reader, topic)
+        except (KafkaError, OSError) as exc:
+            raise Unavailable(f"offsets of {topic} are not known: {exc!r}") from exc
+        finally:
+            reader.close(autocommit=False, timeout_ms=0)
+
+
+def _committed_and_end(reader: KafkaConsumer, topic: str) -> tuple[dict[int, int], dict[int, int]]:
+    partitions = [TopicPartition(topic, p) for p in reader.partitions_for_topic(topic) or ()]
+    committed = {tp: reader.committed(tp, timeout_ms=REQUEST_TIMEOUT_MS) for tp in partitions}
+    beginning = reader.beginning_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
+    end = reader.end_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
+    return (
+        {tp.partition: committed[tp] or beginning[tp] for tp in partitions},
+        {tp.partition: end[tp] for tp in partitions},
+    )

@@ -1,0 +1,111 @@
+"""Steps 8 and 9: results and failures come from Kafka; terminal rows and cache entries go out."""
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from kafka import KafkaConsumer
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from contracts.events import ImageClassified, ImageFailed, InvalidEvent
+from contracts.topics import CLASSIFICATION_RESULTS, PROCESSING_ERRORS
+from gateway import images, metrics, notifications, resource
+from gateway.cache import Cache
+from gateway.database import Database
+from gateway.images import Image
+from runtime.backoff import Backoff
+from runtime.errors import Retryable
+from runtime.lifecycle import Lifecycle
+
+log = structlog.get_logger(__name__)
+
+TOPICS = (CLASSIFICATION_RESULTS, PROCESSING_ERRORS)
+POLL_TIMEOUT_MS = 500
+RETRY = Backoff(base_s=0.2, cap_s=5.0)
+
+Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+
+
+class Writer:
+    """One transaction a poll, then Redis, then the offsets: a crash repeats, never skips."""
+
+    def __init__(self, database: Database, cache: Cache, image_base_url: str) -> None:
+        self._database = database
+        self._cache = cache
+        self._base_url = image_base_url
+
+    def run(self, consumer: KafkaConsumer, lifecycle: Lifecycle) -> None:
+        consumer.subscribe(list(TOPICS))
+        failures = 0
+        while not lifecycle.stopping:
+            polled: Polled = {}
+            try:
+                polled = consumer.poll(timeout_ms=POLL_TIMEOUT_MS)
+                if polled:
+                    self.write([record for batch in polled.values() for record in batch])
+                    consumer.commit(_after(polled))
+                failures = 0
+            except (Retryable, KafkaError) as exc:
+                failures += 1
+                delay_s = RETRY.delay_s(failures)
+                log.warning("will retry", action="write", error=repr(exc), delay_s=delay_s)
+                _rewind(consumer, polled)
+                lifecycle.sleep(delay_s)
+
+    def write(self, records: Sequence[ConsumerRecord]) -> list[Image]:
+        """Returns the images that became terminal. Raises Retryable; writing again is harmless."""
+        with metrics.WRITER_SECONDS.time():
+            metrics.WRITER_BATCH.observe(len(records))
+            results, failures = _decode(records)
+            with self._database.transaction() as cursor:
+                done = images.complete(cursor, results) if results else []
+                done += images.fail(cursor, failures) if failures else []
+            self._cache.put_terminal({i.id: resource.to_json(i, self._base_url) for i in done})
+            notifications.announce_terminal(self._database, (image.id for image in done))
+        metrics.RESULTS_DUPLICATE.inc(len(results) + len(failures) - len(done))
+        for image in done:
+            _report(image)
+        return done
+
+
+def _decode(
+    records: Sequence[ConsumerRecord],
+) -> tuple[list[ImageClassified], list[ImageFailed]]:
+    """Events by kind; a record that is no event is logged and passed over."""
+    results: list[ImageClassified] = []
+    failures: list[ImageFailed] = []
+    for record in records:
+        try:
+            if record.topic == CLASSIFICATION_RESULTS:
+                results.append(ImageClassified.from_json(record.value))
+            else:
+                failures.append(ImageFailed.from_json(record.value))
+        except InvalidEvent as exc:
+            metrics.RESULTS_INVALID.inc()
+            log.error("record is no event", action="write", topic=record.topic, error=str(exc),
+                      partition=record.partition, offset=record.offset)  # fmt: skip
+    return results, failures
+
+
+def _after(polled: Polled) -> dict[TopicPartition, OffsetAndMetadata]:
+    """The offsets to commit: one past the last record of each partition."""
+    return {
+        partition: OffsetAndMetadata(batch[-1].offset + 1, "", -1)
+        for partition, batch in polled.items()
+    }
+
+
+def _rewind(consumer: KafkaConsumer, polled: Polled) -> None:
+    """Read the same records again at the next poll, where the partitions are still ours."""
+    for partition, batch in polled.items():
+        if partition in consumer.assignment():
+            consumer.seek(partition, batch[0].offset)
+
+
+def _report(image: Image) -> None:
+    latency_s = (image.updated_at - image.created_at).total_seconds()
+    metrics.CLASSIFICATIONS.labels(image.status.value).inc()
+    metrics.CLASSIFICATION_SECONDS.observe(latency_s)
+    log.info("image is terminal", action="write", image_id=image.id, trace_id=image.trace_id,
+             status=image.status.value, latency_ms=round(latency_s * 1000))  # fmt: skip

@@ -1,0 +1,1 @@
+"""How a process starts, connects, reports and stops; nothing here knows what an image is."""

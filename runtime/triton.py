@@ -1,0 +1,81 @@
+"""The gRPC client of Triton: NumPy arrays in, one NumPy array out, failures told apart."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from runtime.errors import Permanent, Retryable, Unavailable
+
+# Triton answers these while it starts, stops, is overloaded or was killed: the request is fine.
+_TRANSIENT = {
+    "StatusCode.UNAVAILABLE",
+    "StatusCode.CANCELLED",
+    "StatusCode.DEADLINE_EXCEEDED",
+    "StatusCode.RESOURCE_EXHAUSTED",
+    "StatusCode.ABORTED",
+}
+# A model that is still loading is "unknown" or "not ready"; it may be there in a moment.
+_STILL_LOADING = ("unknown model", "is not ready", "not found", "no available versions")
+
+
+_REFUSED = "StatusCode.INVALID_ARGUMENT"
+
+
+class InferenceRejected(Permanent):
+    """A live Triton refused this request; sending it again will not help."""
+
+
+class InferenceFailed(Retryable):
+    """The model broke on this request: a passing fault, or the request is its cause."""
+
+
+class TritonClient:
+    """A thread-safe connection to one Triton, which reconnects by itself."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._client = triton.InferenceServerClient(address)
+        self._timeout_s = timeout_s
+
+    def infer(
+        self, model: str, version: str, inputs: Mapping[str, npt.NDArray[Any]], output: str
+    ) -> npt.NDArray[np.float32]:
+        """Run one request. Raises Unavailable, InferenceFailed or InferenceRejected."""
+        try:
+            result = self._client.infer(
+                model,
+                [_input(name, array) for name, array in inputs.items()],
+                model_version=version,
+                outputs=[triton.InferRequestedOutput(output)],
+                client_timeout=self._timeout_s,
+            )
+        except InferenceServerException as exc:
+            raise _translated(exc) from exc
+        except (grpc.RpcError, OSError, ValueError) as exc:  # ValueError: channel closed
+            raise Unavailable(f"Triton cannot be reached: {exc!r}") from exc
+        array: npt.NDArray[np.float32] | None = result.as_numpy(output)
+        if array is None:
+            raise InferenceRejected("inference_rejected", f"Triton returned no {output!r}.")
+        return array
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _input(name: str, array: npt.NDArray[Any]) -> triton.InferInput:
+    tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+def _translated(exc: InferenceServerException) -> Exception:
+    message = str(exc.message())
+    if exc.status() in _TRANSIENT or any(words in message.lower() for words in _STILL_LOADING):
+        return Unavailable(f"Triton is not serving: {message}")
+    if exc.status() == _REFUSED:
+        return InferenceRejected("inference_rejected", f"The inference server refused: {message}")
+    return InferenceFailed(f"Triton failed: {message}")

@@ -1,0 +1,1 @@
+"""Standalone: wheels come in, and the whole platform runs on this machine as separate processes."""

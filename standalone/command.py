@@ -1,0 +1,42 @@
+"""What is to be run: a command line, its environment and where its output goes."""
+
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from standalone.system_user import SystemUser
+
+REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Command:
+    """`environment` is added to ours, or is all there is; `log_path` receives both outputs."""
+
+    name: str
+    arguments: Sequence[str]
+    log_path: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inherits_environment: bool = True
+    working_directory: Path = REPOSITORY_ROOT
+    run_as: SystemUser | None = None
+    stdin_text: str = ""
+    death_signal: signal.Signals = signal.SIGKILL
+    """What the kernel sends when the supervisor dies: every part survives being killed."""
+
+
+@dataclass(frozen=True)
+class Address:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+LOOPBACK = "127.0.0.1"
+
+
+def loopback(port: int) -> Address:
+    return Address(LOOPBACK, port)

@@ -1,0 +1,130 @@
+"""Postgres from a wheel, over TCP on the loopback: the gateway's rows, kept in the data folder."""
+
+import contextlib
+import secrets
+import shutil
+import signal
+from pathlib import Path
+
+import psycopg2
+
+from standalone import wheel_files
+from standalone.command import Command, loopback
+from standalone.part import Part
+from standalone.steps import Steps
+from standalone.system_user import unprivileged_user
+
+USER = "platform"
+DATABASE = "platform"
+INITDB_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 2
+PRIVATE_FILE_MODE = 0o600
+PASSWORD_BYTES = 18
+
+
+class EmbeddedPostgres(Part):
+    """One database cluster in `data_dir / "postgres"`; `url` is the superuser's, with its password.
+
+    `--fsync` stays on: an upload that was acknowledged survives the machine losing power.
+    """
+
+    stop_signal = signal.SIGINT  # "fast": open transactions are rolled back, clients cut off
+
+    def __init__(self, data_dir: Path, port: int) -> None:
+        super().__init__("postgres", data_dir, loopback(port))
+        self._cluster = data_dir / "postgres"
+        self._user = unprivileged_user(self._cluster, wheel_files.POSTGRES_BINARIES)
+
+    @property
+    def url(self) -> str:
+        password = self._password_file.read_text()
+        return f"postgresql://{USER}:{password}@{self.address}/{DATABASE}"
+
+    @property
+    def _password_file(self) -> Path:
+        return self.data_dir / "postgres.password"
+
+    def prepare(self, steps: Steps) -> None:
+        if (self._cluster / "PG_VERSION").exists():
+            self._forget_dead_postmaster()
+        else:
+            self._create_cluster(steps)
+
+    def command(self) -> Command:
+        settings = {
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            "shared_buffers": "128MB",
+            "log_line_prefix": "%m [%p] ",
+            "log_checkpoints": "off",
+        }
+        options = [option for item in settings.items() for option in ("-c", "=".join(item))]
+        listen = ["-h", self.address.host, "-p", str(self.address.port)]
+        postgres = str(wheel_files.POSTGRES_BINARIES / "postgres")
+        return Command(
+            self.name,
+            [postgres, "-D", str(self._cluster), *listen, *options],
+            self.log_path,
+            run_as=self._user,
+            death_signal=signal.SIGQUIT,  # "immediate": its own children end with it
+        )
+
+    def is_ready(self) -> bool:
+        try:
+            connection = psycopg2.connect(self.url, connect_timeout=CONNECT_TIMEOUT_S)
+        except (psycopg2.OperationalError, OSError):
+            return False
+        connection.close()
+        return True
+
+    def _create_cluster(self, steps: Steps) -> None:
+        """Made beside its place and renamed at the end: an interrupted one is made anew."""
+        unfinished = self._cluster.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True, mode=0o700)
+        self._write_password()
+        for path in (unfinished, self._password_file):
+            if self._user:
+                self._user.own(path)
+        steps.run(self._initdb(unfinished), INITDB_TIMEOUT_S)
+        steps.run(self._create_database(unfinished), INITDB_TIMEOUT_S)
+        unfinished.rename(self._cluster)
+
+    def _write_password(self) -> None:
+        """Once: whatever else reads it has no need to be told again after a failed start."""
+        if not self._password_file.exists():
+            self._password_file.touch(mode=PRIVATE_FILE_MODE)
+            self._password_file.write_text(secrets.token_urlsafe(PASSWORD_BYTES))
+
+    def _initdb(self, folder: Path) -> Command:
+        who = ["--username", USER, "--pwfile", str(self._password_file), "--auth", "scram-sha-256"]
+        text = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        initdb = str(wheel_files.POSTGRES_BINARIES / "initdb")
+        arguments = [initdb, "--pgdata", str(folder), *who, *text, "--locale", "C"]
+        return Command("initdb", arguments, self.log_path, run_as=self._user)
+
+    def _create_database(self, folder: Path) -> Command:
+        postgres = str(wheel_files.POSTGRES_BINARIES / "postgres")
+        arguments = [postgres, "--single", "-D", str(folder), "template1"]
+        statement = f"CREATE DATABASE {DATABASE};\n"
+        return Command(
+            "create-database", arguments, self.log_path, run_as=self._user, stdin_text=statement
+        )
+
+    def _forget_dead_postmaster(self) -> None:
+        """A killed Postgres leaves its pid behind, and would not start if another process got it.
+
+        Safe, because only the holder of the data folder's lock starts anything on it.
+        """
+        lock_file = self._cluster / "postmaster.pid"
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
+            pid = int(lock_file.read_text().split()[0])
+            if not _is_postgres(pid):
+                lock_file.unlink()
+
+
+def _is_postgres(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name == "postgres"
+    except OSError:
+        return False
