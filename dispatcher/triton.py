@@ -10,9 +10,12 @@ from contracts.manifest import Manifest
 from dispatcher import metrics
 from dispatcher.breaker import CircuitBreaker
 from dispatcher.preprocessing import Pixels
-from runtime.triton import TritonClient
+from runtime.errors import Unavailable
+from runtime.triton import InferenceFailed, InferenceRejected, TritonClient
 
 Embeddings = npt.NDArray[np.float32]
+
+GREY = 127
 
 
 class Embedder:
@@ -30,11 +33,24 @@ class Embedder:
         batch = np.stack(pixels)
         metrics.BATCH_SIZE.observe(len(batch))
         with metrics.STEP_SECONDS.labels("infer").time():
-            return self._breaker.call(
-                lambda: self._triton.infer(
-                    manifest.image_model,
-                    manifest.triton_version,
-                    {tensors.IMAGE_INPUT: batch},
-                    tensors.IMAGE_OUTPUT,
-                )
-            )
+            return self._breaker.call(lambda: self._infer_or_blame(manifest, batch))
+
+    def _infer_or_blame(self, manifest: Manifest, batch: Pixels) -> Embeddings:
+        """A model that fails on a plain grey picture too is at fault itself: it is unavailable."""
+        try:
+            return self._infer(manifest, batch)
+        except InferenceFailed:
+            canary = np.full_like(batch[:1], GREY)
+            try:
+                self._infer(manifest, canary)
+            except (InferenceFailed, InferenceRejected) as exc:
+                raise Unavailable(f"the model fails on every picture: {exc}") from exc
+            raise
+
+    def _infer(self, manifest: Manifest, batch: Pixels) -> Embeddings:
+        return self._triton.infer(
+            manifest.image_model,
+            manifest.triton_version,
+            {tensors.IMAGE_INPUT: batch},
+            tensors.IMAGE_OUTPUT,
+        )

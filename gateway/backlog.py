@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
 
 from contracts.topics import (
     CLASSIFICATION_RESULTS,
@@ -13,7 +12,6 @@ from contracts.topics import (
     WRITER_GROUP,
 )
 from runtime import kafka
-from runtime.errors import Unavailable
 from runtime.settings import KafkaSettings
 
 REQUEST_TIMEOUT_MS = 5_000
@@ -48,9 +46,8 @@ class Backlog:
     def _offsets(self, group: str, topic: str) -> tuple[dict[int, int], dict[int, int]]:
         reader = kafka.consumer(self._settings, group, f"{group}-backlog", max_poll_records=1)
         try:
-            return _committed_and_end(reader, topic)
-        except (KafkaError, OSError) as exc:
-            raise Unavailable(f"offsets of {topic} are not known: {exc!r}") from exc
+            with kafka.translated(f"offsets of {topic} are not known"):
+                return _committed_and_end(reader, topic)
         finally:
             reader.close(autocommit=False, timeout_ms=0)
 

@@ -62,7 +62,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             {
                 "outbox": readiness.check_outbox(database),
                 "model": readiness.check_model(models, objects, triton),
-                "consumers": readiness.check_consumers(settings.kafka_bootstrap_servers),
+                "consumers": readiness.check_consumers(settings),
             },
             settings.readiness_cache_s,
         ),

@@ -200,9 +200,9 @@ async def _answer_invalid_fields(request: Request, exc: RequestValidationError) 
         {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
         for error in exc.errors()[:MAX_FIELD_ERRORS]
     ]
-    fields = ", ".join(sorted({str(error["loc"][-1]) for error in errors if error["loc"]}))
-    detail = f"Correct {fields}: see errors." if fields else "Correct the request: see errors."
-    problem = Unusable(detail, errors=errors)
+    names = {[step for step in error["loc"] if isinstance(step, str)][-1] for error in errors}
+    fields = ", ".join(sorted(names))
+    problem = Unusable(f"Correct {fields}: see errors.", errors=errors)
     return await answer(request, problem)
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import structlog
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
 
 from contracts import tensors
 from contracts.manifest import Manifest, ManifestError
@@ -16,15 +14,16 @@ from contracts.topics import DISPATCHER_GROUP, WRITER_GROUP
 from gateway import outbox
 from gateway.database import Database
 from gateway.registry import Registry
-from runtime.errors import Permanent, Retryable, Unavailable
+from runtime import kafka
+from runtime.errors import Permanent, Retryable
 from runtime.objects import ObjectStore
+from runtime.settings import KafkaSettings
 from runtime.triton import TritonClient
 
 log = structlog.get_logger(__name__)
 
 OUTBOX_AGE_LIMIT_S = 5.0
 UNIT_TOLERANCE = 1e-2
-ADMIN_TIMEOUT_MS = 3_000
 
 
 class NotReady(Exception):
@@ -98,23 +97,12 @@ def check_model(registry: Registry, objects: ObjectStore, triton: TritonClient) 
     return check
 
 
-def check_consumers(bootstrap_servers: str) -> Check:
+def check_consumers(settings: KafkaSettings) -> Check:
     """Kafka answers, and both a dispatcher and a writer are in their consumer groups."""
 
     def check() -> None:
-        try:
-            admin = KafkaAdminClient(
-                bootstrap_servers=bootstrap_servers,
-                bootstrap_timeout_ms=ADMIN_TIMEOUT_MS,
-                request_timeout_ms=ADMIN_TIMEOUT_MS,
-                metrics_enabled=False,
-            )
-            try:
-                groups = admin.describe_groups([DISPATCHER_GROUP, WRITER_GROUP])
-            finally:
-                admin.close()
-        except (KafkaError, OSError) as exc:
-            raise Unavailable(f"no Kafka broker answers: {exc!r}") from exc
+        with kafka.admin(settings) as client:
+            groups = client.describe_groups([DISPATCHER_GROUP, WRITER_GROUP])
         for group in (DISPATCHER_GROUP, WRITER_GROUP):
             if not groups.get(group, {}).get("members"):
                 raise NotReady(f"consumer group {group} has no member")

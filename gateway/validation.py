@@ -7,7 +7,7 @@ files cut off by their missing ends. The one decode of a picture is the dispatch
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.formats import jpeg, png, webp
@@ -30,7 +30,8 @@ class InspectedImage:
     width_px: int
     height_px: int
     orientation: int  # EXIF: 1 upright, 2..8
-    data: bytes  # no place, name, comment or second picture in it; the pixels are untouched
+    # No place, name, comment or second picture in it; the pixels are untouched. Never in a log.
+    data: bytes = field(repr=False)
 
 
 class _Format(NamedTuple):

@@ -6,14 +6,15 @@ retry, never a verdict about a message.
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaConfigurationError, KafkaError, TopicAlreadyExistsError
 
 from runtime.errors import Unavailable
 from runtime.settings import KafkaSettings
@@ -84,10 +85,8 @@ class Producer:
     def _connected(self) -> KafkaProducer:
         with self._lock:
             if self._client is None:
-                try:
+                with translated("no Kafka broker answers"):
                     self._client = self._connect()
-                except (KafkaError, OSError) as exc:
-                    raise Unavailable(f"no Kafka broker answers: {exc!r}") from exc
             return self._client
 
     def _send(self, client: KafkaProducer, record: Record) -> Any:
@@ -145,7 +144,7 @@ def consumer(
     Raises Unavailable when no broker answers.
     """
     session_timeout_ms = int(settings.kafka_session_timeout_s * 1000)
-    try:
+    with translated("no Kafka broker answers"):
         return KafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=group,
@@ -162,34 +161,51 @@ def consumer(
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
-    except (KafkaError, OSError) as exc:
-        raise Unavailable(f"no Kafka broker answers: {exc!r}") from exc
+
+
+class _Admin(KafkaAdminClient):  # type: ignore[misc]
+    def _process_acl_operations(self, described: dict[str, Any]) -> dict[str, Any]:
+        """Leave them as they are: not every broker sends bits that the library can name."""
+        return described
+
+
+@contextmanager
+def admin(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
+    """A client for topics and groups. Raises Unavailable, also for what fails inside the block."""
+    with translated("Kafka does not answer"):
+        client = _Admin(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            bootstrap_timeout_ms=ADMIN_TIMEOUT_MS,
+            request_timeout_ms=ADMIN_TIMEOUT_MS,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 def ensure_topics(settings: KafkaSettings, partitions: dict[str, int], replication: int) -> None:
     """Create those of the topics that are missing. Raises Unavailable."""
-    try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
-            request_timeout_ms=ADMIN_TIMEOUT_MS,
-            metrics_enabled=False,
-        )
-    except (KafkaError, OSError) as exc:
-        raise Unavailable(f"no Kafka broker answers: {exc!r}") from exc
-    try:
-        missing = partitions.keys() - set(admin.list_topics())
+    with admin(settings) as client:
+        missing = partitions.keys() - set(client.list_topics())
         for topic in sorted(missing):
-            _create(admin, NewTopic(topic, partitions[topic], replication))
-    except (KafkaError, OSError) as exc:
-        raise Unavailable(f"topics could not be created: {exc!r}") from exc
-    finally:
-        admin.close()
+            _create(client, NewTopic(topic, partitions[topic], replication))
 
 
-def _create(admin: KafkaAdminClient, topic: NewTopic) -> None:
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the library's errors into Unavailable, but not those of a wrong configuration."""
     try:
-        admin.create_topics([topic], timeout_ms=ADMIN_TIMEOUT_MS)
+        yield
+    except KafkaConfigurationError:
+        raise
+    except (KafkaError, OSError) as exc:
+        raise Unavailable(f"{what}: {exc!r}") from exc
+
+
+def _create(client: KafkaAdminClient, topic: NewTopic) -> None:
+    try:
+        client.create_topics([topic], timeout_ms=ADMIN_TIMEOUT_MS)
         log.info("topic created", action="create_topic", topic=topic.name)
     except TopicAlreadyExistsError:
         log.info("topic exists", action="create_topic", topic=topic.name)

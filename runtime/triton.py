@@ -57,10 +57,7 @@ class TritonClient:
             raise _translated(exc) from exc
         except (grpc.RpcError, OSError, ValueError) as exc:  # ValueError: channel closed
             raise Unavailable(f"Triton cannot be reached: {exc!r}") from exc
-        array: npt.NDArray[np.float32] | None = result.as_numpy(output)
-        if array is None:
-            raise InferenceRejected("inference_rejected", f"Triton returned no {output!r}.")
-        return array
+        return _array(result, output)
 
     def close(self) -> None:
         self._client.close()
@@ -70,6 +67,16 @@ def _input(name: str, array: npt.NDArray[Any]) -> triton.InferInput:
     tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
     tensor.set_data_from_numpy(array)
     return tensor
+
+
+def _array(result: triton.InferResult, output: str) -> npt.NDArray[np.float32]:
+    try:
+        array: npt.NDArray[np.float32] | None = result.as_numpy(output)
+    except ValueError as exc:
+        raise InferenceFailed(f"Triton's {output!r} is not whole: {exc}") from exc
+    if array is None:
+        raise InferenceFailed(f"Triton returned no {output!r}")
+    return array
 
 
 def _translated(exc: InferenceServerException) -> Exception:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from standalone.console import Console
 from standalone.part import Part
+from standalone.ports import is_free
 from standalone.process_table import Row, State
 from standalone.restarts import RestartBackoff
 from standalone.steps import StartError, Steps
@@ -93,7 +94,7 @@ class Life:
             deaths += 1
             if not self._was_ready.is_set() and deaths >= DEATHS_BEFORE_GIVING_UP:
                 message = f"{self.part.name} {ending} {deaths} times, see {self.part.log_path}"
-                raise StartError(message, self.part.last_lines())
+                raise StartError(f"{message}{self._port_hint()}", self.part.last_lines())
             delay_s = backoff.delay_s(lived_s)
             self._turn(State.DOWN)
             self._console.event(f"{self.part.name} {ending}: starts again in {delay_s:.1f} s")
@@ -147,6 +148,10 @@ class Life:
         if waited_s > self.part.ready_timeout_s:
             message = f"{self.part.name} was not ready within {waited_s:.0f} s"
             raise StartError(f"{message}, see {self.part.log_path}", self.part.last_lines())
+
+    def _port_hint(self) -> str:
+        port = self.part.address.port
+        return "" if is_free(port) else f". Another program has taken port {port} meanwhile"
 
     def _turn(self, state: State) -> None:
         self.state = state

@@ -1,9 +1,9 @@
 """The order of the start: what does not need each other starts at the same time.
 
-assemble the starter model -> Triton ------------------.
-Postgres ----------------------------- migrate -- register the model -- our services
-choose a Kafka -> Kafka --------------'                                      |
-Redis                                              a canary through the whole road, then photos
+assemble the starter model -> Triton --.
+choose a Kafka -> Kafka ----------------+-- migrate --+-- register the model --+-- a canary,
+Postgres -------------------------------+             `-- our own services ----'   then photos
+Redis ----------------------------------'
 """
 
 import asyncio
@@ -76,9 +76,10 @@ class Startup:
         )
         services = self._services(kafka)
         await self._step(services.migrate())
-        await self._step(services.register_model())
-        parts = services.parts(self._ports)
-        await _together(*(self._supervisor.start(part, Layer.SERVICE) for part in parts))
+        await _together(
+            self._step(services.register_model()),
+            *(self._supervisor.start(p, Layer.SERVICE) for p in services.parts(self._ports)),
+        )
         return services
 
     async def _start_triton(self) -> None:
@@ -158,8 +159,7 @@ class Startup:
         while True:
             await asyncio.sleep(PROGRESS_CHECK_S)
             if self._console.silent_s >= PROGRESS_AFTER_S:
-                steps = [f"{n} ({last})" for n, last in self._supervisor.steps.now().items()]
-                waiting_for = steps + self._supervisor.waiting_for()
+                waiting_for = [*self._supervisor.steps.now(), *self._supervisor.waiting_for()]
                 self._console.progress("waiting for " + (", ".join(waiting_for) or "the canary"))
 
     async def _watch_logs(self, services: Services) -> None:

@@ -51,10 +51,14 @@ class Steps:
             time.sleep(POLL_INTERVAL_S)
         return code
 
-    def now(self) -> dict[str, str]:
-        """What runs at the moment, with the last line each has written."""
-        running = list(self._running.items())
-        return {name: (child.last_lines() or [""])[-1] for name, child in running}
+    def now(self) -> list[str]:
+        """What runs at the moment; a step's last line of output is in brackets behind its name."""
+        return [_described(name, child) for name, child in list(self._running.items())]
 
     def cancel(self) -> None:
         self._cancelled.set()
+
+
+def _described(name: str, child: Child) -> str:
+    lines = child.last_lines()
+    return f"{name} ({' '.join(lines[-1].split())})" if lines else name

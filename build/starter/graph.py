@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17  # the first with LayerNormalization; read by TensorRT 10, OpenVINO, ONNX Runtime alike
 IR_VERSION = 8  # the one that came with opset 17
+SHORTEST_LENGTH = 1e-6  # what a vector of zeros is divided by; no other is near it
 BATCH = "batch"  # the symbolic first dimension of every input and output
 
 Dimensions = Sequence[int | str]
@@ -50,9 +51,10 @@ class Graph:
         return self.op("Add", name, [product, self.constant(f"{name}.b", bias)])
 
     def unit_length(self, name: str, x: str) -> str:
-        """Rows of `x` [N, D] divided by their Euclidean length."""
+        """Rows of `x` [N, D] divided by their Euclidean length; a row of zeros stays zeros."""
         length = self.op("ReduceL2", f"{name}.length", [x], axes=[1], keepdims=1)
-        return self.op("Div", name, [x, length])
+        shortest = self.scalar(f"{name}.shortest", SHORTEST_LENGTH)
+        return self.op("Div", name, [x, self.op("Max", f"{name}.safe", [length, shortest])])
 
     def to_model(self) -> onnx.ModelProto:
         """Raises onnx.checker.ValidationError for a graph that is not valid ONNX."""

@@ -48,7 +48,7 @@ class BodyLimits:
 class Upload:
     """What a client sent. `filename` and `declared_type` are the client's words, not facts."""
 
-    file: bytes
+    file: bytes = field(repr=False)  # never in a log
     filename: str | None
     declared_type: str | None
     fields: dict[str, str]
@@ -130,19 +130,14 @@ class _Pace:
     async def wait_for(self, receive: Receive, received_bytes: int) -> Message:
         allowed_s = self._limits.grace_s + received_bytes / self._limits.min_rate_bytes_s
         left_s = self._started_s + allowed_s - self._clock()
-        if left_s <= 0:
-            raise self._too_slow()
         try:
             return await asyncio.wait_for(receive(), left_s)
         except asyncio.TimeoutError as exc:
-            raise self._too_slow() from exc
-
-    def _too_slow(self) -> TooSlow:
-        return TooSlow(
-            f"The body took more than {self._limits.grace_s:g} s (GATEWAY_BODY_GRACE_S) and came "
-            f"slower than {self._limits.min_rate_bytes_s} bytes a second "
-            "(GATEWAY_BODY_MIN_RATE_BYTES_S). Send a smaller file or use a faster line."
-        )
+            raise TooSlow(
+                f"The body took more than {self._limits.grace_s:g} s (GATEWAY_BODY_GRACE_S) and "
+                f"came slower than {self._limits.min_rate_bytes_s} bytes a second "
+                "(GATEWAY_BODY_MIN_RATE_BYTES_S). Send a smaller file or use a faster line."
+            ) from exc
 
 
 @dataclass(slots=True)

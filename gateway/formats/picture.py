@@ -1,6 +1,6 @@
 """What each format's reader is given and gives back, and the one rule on sizes they share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.problems import TooLarge, Unusable
 
@@ -21,7 +21,7 @@ class Picture:
     width_px: int
     height_px: int
     orientation: int  # EXIF: 1 upright, 2..8
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 def check_size(width_px: int, height_px: int, limits: Limits) -> None:

@@ -133,6 +133,11 @@ def test_a_thumbnail_with_an_end_marker_does_not_end_the_file() -> None:
     assert (picture.width_px, picture.height_px) == (64, 40)
 
 
+def test_the_first_of_two_exif_blocks_counts() -> None:
+    blocks = (photos.segment(0xE1, b"Exif\x00\x00" + photos.little_endian_exif(n)) for n in (6, 3))
+    assert jpeg.read(photos.after_soi(GOOD, *blocks), LIMITS).orientation == 6
+
+
 def test_the_way_up_stands_behind_jfif_and_the_profile_stays() -> None:
     data = photos.jpeg(exif=photos.exif(8), icc_profile=PROFILE)
     stripped = jpeg.read(data, LIMITS).data
@@ -155,9 +160,7 @@ def test_fill_bytes_before_a_marker_are_legal() -> None:
         pytest.param(b"\xff\xd0" * 5_000_000, id="restarts"),
         pytest.param(GOOD[2:-2] + b"\xff\x00" * 5_000_000, id="stuffed-scan"),
         pytest.param(GOOD[2:-2] + b"\xff" * 10_000_000, id="fill-in-scan"),
-        pytest.param(
-            GOOD[2:-2] + photos.segment(0xDA, b"") * 2_000_000, id="19-millions-of-scans"
-        ),
+        pytest.param(GOOD[2:-2] + photos.segment(0xDA, b"") * 2_000_000, id="19-millions-of-scans"),
         pytest.param(photos.segment(0xE1, photos.XMP_SIGNATURE + bytes(65_000)) * 150, id="xmp"),
     ],
 )

@@ -171,9 +171,7 @@ def with_text(keyword: str, text: str, kind: str) -> bytes:
         ),
         *(
             pytest.param(
-                with_text(
-                    "Raw profile type exif", raw_profile(photos.exif(6).tobytes()), kind
-                ),
+                with_text("Raw profile type exif", raw_profile(photos.exif(6).tobytes()), kind),
                 id=f"raw-profile-{kind}",
             )
             for kind in ("tEXt", "zTXt")

@@ -15,6 +15,7 @@ from tests import photos
 LOSSY = photos.webp()
 LOSSLESS = photos.webp(lossless=True)
 EXTENDED = photos.webp(exif=photos.exif(6), xmp=photos.xmp(3))
+UPRIGHT_EXIF = photos.webp_chunk(b"EXIF", photos.little_endian_exif(1))
 LIMITS = Limits()
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -90,6 +91,17 @@ def test_17_a_canvas_over_the_cap_is_refused_by_the_header() -> None:
             extended(64, 40, LOSSY[12:], photos.webp_chunk(b"XMP ", photos.xmp(1)), flags=4),
             extended(64, 40, LOSSY[12:]),
             id="37-xmp",
+        ),
+        pytest.param(
+            extended(
+                64,
+                40,
+                LOSSY[12:],
+                photos.webp_chunk(b"EXIF", photos.little_endian_exif(1)),
+                flags=8,
+            ),
+            extended(64, 40, LOSSY[12:]),
+            id="37-exif-upright",
         ),
         pytest.param(
             extended(64, 40, LOSSY[12:], photos.webp_chunk(b"C2PA", b"provenance")),
