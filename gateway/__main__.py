@@ -15,7 +15,7 @@ import structlog
 
 from contracts.manifest import ManifestError
 from gateway import bootstrap
-from gateway.settings import GatewaySettings
+from gateway.settings import GatewaySettings, SettingsError, from_environment
 from runtime import logs
 from runtime.lifecycle import Lifecycle, Stopped
 
@@ -35,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     register.add_argument("directory", type=Path, help="a model version with its manifest.json")
     options = parser.parse_args(arguments)
 
-    settings = GatewaySettings()
+    try:
+        settings = from_environment()
+    except SettingsError as exc:
+        parser.error(str(exc))
     logs.configure(f"gateway-{options.command}", settings.log_format, settings.log_level)
     lifecycle = Lifecycle()
     lifecycle.install_signal_handlers()

@@ -9,6 +9,7 @@ from contracts.topics import (
     CLASSIFICATION_RESULTS,
     DISPATCHER_GROUP,
     IMAGE_PROCESSING,
+    PROCESSING_ERRORS,
     WRITER_GROUP,
 )
 from runtime import kafka
@@ -19,7 +20,10 @@ REQUEST_TIMEOUT_MS = 5_000
 
 @dataclass(frozen=True)
 class Positions:
-    """Per partition of the image topic: the dispatchers' committed offset and the log's end."""
+    """Per partition of the image topic: the dispatchers' committed offset and the log's end.
+
+    `results_unread` counts what the writers have yet to read, failures included.
+    """
 
     committed: Mapping[int, int]
     end: Mapping[int, int]
@@ -39,9 +43,12 @@ class Backlog:
     def positions(self) -> Positions:
         """Raises Unavailable."""
         committed, end = self._offsets(DISPATCHER_GROUP, IMAGE_PROCESSING)
-        results_read, results_end = self._offsets(WRITER_GROUP, CLASSIFICATION_RESULTS)
-        unread = sum(end - results_read.get(p, 0) for p, end in results_end.items())
+        unread = self._unread(CLASSIFICATION_RESULTS) + self._unread(PROCESSING_ERRORS)
         return Positions(committed, end, unread)
+
+    def _unread(self, topic: str) -> int:
+        read, end = self._offsets(WRITER_GROUP, topic)
+        return sum(end[partition] - read[partition] for partition in end)
 
     def _offsets(self, group: str, topic: str) -> tuple[dict[int, int], dict[int, int]]:
         reader = kafka.consumer(self._settings, group, f"{group}-backlog", max_poll_records=1)

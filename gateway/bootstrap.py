@@ -1,9 +1,13 @@
 """Composition root: settings go in, one of the gateway's processes runs until told to stop."""
 
-from collections.abc import Iterator
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,7 +26,7 @@ from gateway.lookup import Lookup
 from gateway.notifications import SUBMITTED, TERMINAL, Doorbell, Listener, TerminalListener
 from gateway.readiness import Readiness
 from gateway.relay import Relay
-from gateway.settings import GatewaySettings
+from gateway.settings import GatewaySettings, from_environment
 from gateway.submission import Submission
 from gateway.sweeper import Deadlines, Sweeper
 from gateway.validation import Limits
@@ -37,6 +41,8 @@ from runtime.triton import TritonClient
 
 CONNECT_RETRY = Backoff(base_s=0.2, cap_s=2.0)
 CLOSE_TIMEOUT_MS = 2_000
+EXIT_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+MIGRATION_TIMEOUT_S = 3_600.0  # an index over millions of rows takes its time
 KEEP_ALIVE_S = 75  # longer than the 60 s of common proxies, which would answer 502 otherwise
 
 
@@ -79,6 +85,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 
     def start() -> None:
         waiting.attach()
+        _call_on_exit_signal(waiting.release)
         doorbell.start()
         listener.start()
 
@@ -118,7 +125,7 @@ def run_writer(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
 
 def run_migrate(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
     """Schema and topics; waits for Postgres and Kafka to come up."""
-    database = _database(settings)
+    database = Database(settings.database_url, pool_size=1, timeout_s=MIGRATION_TIMEOUT_S)
     lifecycle.until_success("migrate", lambda: migrate.migrate(database), CONNECT_RETRY)
     lifecycle.until_success("create topics", lambda: _ensure_topics(settings), CONNECT_RETRY)
     database.close()
@@ -137,20 +144,48 @@ def run_api(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
     """Serve until SIGTERM; with several workers each process makes its own application."""
     config = _uvicorn_config(settings)
     sockets = [config.bind_socket()]
-    lifecycle.install_signal_handlers()  # uvicorn raises what it caught again: then exit with 0
     if settings.workers == 1:
-        uvicorn.Server(config).run(sockets)
+        _serve(uvicorn.Server(config), sockets, lifecycle)
         return
     with TemporaryDirectory(prefix="gateway-metrics-") as directory:
         metrics.share_between_workers(Path(directory))
-        Multiprocess(config, sockets).run()
+        supervisor = Multiprocess(config, sockets)
+        if not lifecycle.stopping:
+            supervisor.run()
+
+
+def _serve(server: uvicorn.Server, sockets: list[socket.socket], lifecycle: Lifecycle) -> None:
+    """Uvicorn takes signals only once it runs, and raises those again that it took, at its end."""
+    for number in EXIT_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    if not lifecycle.stopping:
+        server.run(sockets)
 
 
 def app_from_environment() -> FastAPI:
     """What each worker process of the API runs."""
-    settings = GatewaySettings()
+    settings = from_environment()
     logs.configure("gateway-api", settings.log_format, settings.log_level)
     return create_app(settings)
+
+
+def _call_on_exit_signal(call: Callable[[], None]) -> None:
+    """Beside what uvicorn does, which first waits for every answer that is still due."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in EXIT_SIGNALS:
+        _chain(number, call)
+
+
+def _chain(number: signal.Signals, call: Callable[[], None]) -> None:
+    before = signal.getsignal(number)
+
+    def handle(caught: int, frame: FrameType | None) -> None:
+        call()
+        if callable(before):
+            before(caught, frame)
+
+    signal.signal(number, handle)
 
 
 def _uvicorn_config(settings: GatewaySettings) -> uvicorn.Config:

@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from runtime.backoff import Backoff
-from runtime.errors import Retryable, StorageFull, Unavailable
+from runtime.errors import Permanent, Retryable, StorageFull, Unavailable
 
 T = TypeVar("T")
 
@@ -29,10 +29,18 @@ _SESSION = (
 )
 
 
+class Unstorable(Permanent):
+    """Postgres cannot hold these values, now or later."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("unstorable", detail)
+
+
 class Database:
     """Connections for many threads; at most `pool_size` at once, further callers wait.
 
-    Every psycopg2 error that a retry may mend leaves as runtime.errors.Retryable.
+    Every psycopg2 error that a retry may mend leaves as runtime.errors.Retryable, what no column
+    can hold as Unstorable.
     """
 
     def __init__(self, url: str, pool_size: int, timeout_s: float, retry_s: float = 0.0) -> None:
@@ -95,7 +103,7 @@ class Database:
         if not self._slots.acquire(timeout=self._timeout_s):
             raise Unavailable("all database connections are busy")
         try:
-            connection = self._idle.pop() if self._idle else self.connect()
+            connection = self._take()
             try:
                 with _translated_errors():
                     yield connection
@@ -105,6 +113,17 @@ class Database:
             self._idle.append(connection)
         finally:
             self._slots.release()
+
+    def _take(self) -> Connection:
+        """An idle connection that its server has not ended meanwhile, else a new one."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self.connect()
+            if not readable(connection, timeout_s=0):
+                return connection
+            connection.close()  # a server says nothing unasked but that it ends
 
 
 @contextmanager
@@ -117,6 +136,19 @@ def _translated_errors() -> Iterator[None]:
         raise Unavailable(f"database: {str(exc).strip()}") from exc
     except psycopg2.errors.TransactionRollback as exc:  # deadlock, serialisation
         raise Retryable(f"database: {str(exc).strip()}") from exc
+    except psycopg2.DataError as exc:
+        raise Unstorable(f"database: {str(exc).strip()}") from exc
+
+
+def readable(connection: Connection, timeout_s: float) -> bool:
+    """Whether there is something to read, an ended connection included. Any descriptor will do."""
+    return _is_ready(connection, select.POLLIN, timeout_s)
+
+
+def _is_ready(connection: Connection, event: int, timeout_s: float) -> bool:
+    poller = select.poll()  # select() takes no descriptor beyond 1,023
+    poller.register(connection.fileno(), event)
+    return bool(poller.poll(timeout_s * 1000))
 
 
 def _bound_every_wait(limit_s: float) -> None:
@@ -128,11 +160,7 @@ def _bound_every_wait(limit_s: float) -> None:
             if state == psycopg2.extensions.POLL_OK:
                 return
             reading = state == psycopg2.extensions.POLL_READ
-            waiting = [connection.fileno()]
-            ready = select.select(
-                waiting if reading else [], [] if reading else waiting, [], limit_s
-            )
-            if not any(ready):
+            if not _is_ready(connection, select.POLLIN if reading else select.POLLOUT, limit_s):
                 connection.close()
                 raise psycopg2.OperationalError(f"no answer within {limit_s} s")
 

@@ -3,7 +3,6 @@
 A lost notification costs a poll interval, never an image.
 """
 
-import select
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,7 +10,7 @@ import structlog
 from psycopg2 import Error
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from gateway.database import Database
+from gateway.database import Database, readable
 from runtime.errors import Retryable
 from runtime.lifecycle import Lifecycle
 
@@ -36,10 +35,10 @@ class Listener:
 
     def wait(self, timeout_s: float) -> list[str]:
         """Payloads that arrived, [] after `timeout_s`. Raises Retryable when Postgres is away."""
-        connection = self._connected()
         try:
+            connection = self._connected()
             if not connection.notifies:
-                select.select([connection], [], [], timeout_s)
+                readable(connection, timeout_s)
                 connection.poll()
             payloads = [str(notify.payload) for notify in connection.notifies]
             connection.notifies.clear()
@@ -55,11 +54,10 @@ class Listener:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            connection = self._database.connect()
+            self._connection = connection = self._database.connect()
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {self._channel}")
-            self._connection = connection
         return self._connection
 
 

@@ -49,7 +49,9 @@ WHERE status = 'PROCESSING' AND published_at < clock_timestamp() - make_interval
     secs => least(%(cap_s)s, %(deadline_s)s * 2 ^ (least(publish_attempts, 16) - 1)))
 ORDER BY published_at LIMIT %(limit)s"""
 
-REOPEN = "UPDATE images SET published_at = NULL WHERE id = ANY(%s) AND status = 'PROCESSING'"
+REOPEN = """
+UPDATE images SET published_at = NULL, updated_at = clock_timestamp()
+WHERE id = ANY(%s) AND status = 'PROCESSING'"""
 
 OUTBOX_AGE = """
 SELECT coalesce(extract(epoch FROM clock_timestamp() - min(updated_at)), 0)

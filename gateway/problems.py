@@ -36,6 +36,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:problem-type:"
 UNTYPED = "about:blank"  # RFC 9457: the status says it all
 MAX_INSTANCE_CHARS = 256  # a path of 64 kB is not sent back whole
+MAX_KEY_CHARS = 64  # a key of a JSON object is the client's own text
 MAX_FIELD_ERRORS = 20  # ten thousand bad labels get twenty answers
 DEFAULT_RETRY_AFTER_S = 5
 
@@ -197,13 +198,17 @@ async def answer(request: Request, exc: Problem) -> Response:
 async def _answer_invalid_fields(request: Request, exc: RequestValidationError) -> Response:
     """FastAPI's list of field errors, without the client's own input in it."""
     errors = [
-        {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
+        {"loc": _shortened(error["loc"]), "msg": error["msg"], "type": error["type"]}
         for error in exc.errors()[:MAX_FIELD_ERRORS]
     ]
     names = {[step for step in error["loc"] if isinstance(step, str)][-1] for error in errors}
     fields = ", ".join(sorted(names))
     problem = Unusable(f"Correct {fields}: see errors.", errors=errors)
     return await answer(request, problem)
+
+
+def _shortened(loc: Sequence[str | int]) -> list[str | int]:
+    return [step[:MAX_KEY_CHARS] if isinstance(step, str) else step for step in loc]
 
 
 async def _answer_http_exception(request: Request, exc: HTTPException) -> Response:

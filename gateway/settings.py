@@ -1,6 +1,9 @@
 """Every setting of the gateway: environment variables with the prefix GATEWAY_."""
 
-from pydantic import Field
+import difflib
+import os
+
+from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from runtime.settings import (
@@ -10,6 +13,12 @@ from runtime.settings import (
     ProbesSettings,
     TritonSettings,
 )
+
+PREFIX = "GATEWAY_"
+
+
+class SettingsError(ValueError):
+    """The environment holds no usable settings; the message has a line for each bad variable."""
 
 
 class UploadSettings(LogSettings):
@@ -55,7 +64,7 @@ class GatewaySettings(
     TritonSettings,
     ProbesSettings,
 ):
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -69,3 +78,32 @@ class GatewaySettings(
     max_waiters: int = Field(default=2_000, ge=0, description="requests held by wait_s at once")
     readiness_cache_s: float = Field(default=2.0, ge=0)
     shutdown_grace_s: float = Field(default=20.0, gt=0)
+
+
+def from_environment() -> GatewaySettings:
+    """Raises SettingsError for what is missing, wrong, or no setting at all."""
+    complaints = [_unknown(name) for name in sorted(os.environ) if _is_unknown(name)]
+    try:
+        settings = GatewaySettings()
+    except ValidationError as exc:
+        complaints += [
+            f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" for error in exc.errors()
+        ]
+    if complaints:
+        raise SettingsError("\n".join(complaints))
+    return settings
+
+
+def _is_unknown(variable: str) -> bool:
+    name = variable.upper()
+    return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in _names()
+
+
+def _unknown(variable: str) -> str:
+    known = [PREFIX + name.upper() for name in _names()]
+    (nearest,) = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0)
+    return f"{variable}: there is no such setting; the nearest is {nearest}"
+
+
+def _names() -> set[str]:
+    return set(GatewaySettings.model_fields)

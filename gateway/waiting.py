@@ -14,6 +14,7 @@ class Waiting:
         self._count = 0
         self._futures: defaultdict[int, set[asyncio.Future[None]]] = defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.released = False
 
     def attach(self) -> None:
         """Bind to the running event loop, which `wake` shall reach."""
@@ -22,7 +23,7 @@ class Waiting:
     @property
     def is_full(self) -> bool:
         """Whether one more waiting request would be more than this process holds."""
-        return self._count >= self._limit
+        return self.released or self._count >= self._limit
 
     def expect(self, image_id: int) -> "Expectation":
         """Register before looking at the image, so that no wake-up falls between the two."""
@@ -31,6 +32,11 @@ class Waiting:
     def wake(self, image_ids: list[int]) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake, image_ids)
+
+    def release(self) -> None:
+        """Let all go and hold none any more: the process ends."""
+        self.released = True
+        self.wake(list(self._futures))
 
     def _wake(self, image_ids: list[int]) -> None:
         for image_id in image_ids:
@@ -69,5 +75,8 @@ class Expectation:
         self._waiting.remove(self._image_id, self._future)
 
     async def wait(self, timeout_s: float) -> None:
-        """Returns when announced, or after `timeout_s`."""
+        """Returns when announced since the last call, or after `timeout_s`."""
         await asyncio.wait([self._future], timeout=timeout_s)
+        if self._future.done():
+            self._waiting.remove(self._image_id, self._future)
+            self._future = self._waiting.add(self._image_id)

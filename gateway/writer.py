@@ -15,7 +15,7 @@ from gateway.cache import Cache
 from gateway.database import Database
 from gateway.images import Image
 from runtime.backoff import Backoff
-from runtime.errors import Retryable
+from runtime.errors import Permanent, Retryable
 from runtime.lifecycle import Lifecycle
 
 log = structlog.get_logger(__name__)
@@ -58,15 +58,33 @@ class Writer:
         with metrics.WRITER_SECONDS.time():
             metrics.WRITER_BATCH.observe(len(records))
             results, failures = _decode(records)
-            with self._database.transaction() as cursor:
-                done = images.complete(cursor, results) if results else []
-                done += images.fail(cursor, failures) if failures else []
+            done = self._store(results, failures)
             self._cache.put_terminal({i.id: resource.to_json(i, self._base_url) for i in done})
             notifications.announce_terminal(self._database, (image.id for image in done))
         metrics.RESULTS_DUPLICATE.inc(len(results) + len(failures) - len(done))
         for image in done:
             _report(image)
         return done
+
+    def _store(
+        self, results: Sequence[ImageClassified], failures: Sequence[ImageFailed]
+    ) -> list[Image]:
+        """All in one transaction, or each alone where one of them cannot be stored at all."""
+        try:
+            with self._database.transaction() as cursor:
+                done = images.complete(cursor, results) if results else []
+                done += images.fail(cursor, failures) if failures else []
+                return done
+        except (Permanent, ValueError) as exc:  # ValueError: text that the driver cannot encode
+            if len(results) + len(failures) > 1:
+                alone = [self._store([result], []) for result in results]
+                alone += [self._store([], [failure]) for failure in failures]
+                return [image for stored in alone for image in stored]
+            metrics.RESULTS_INVALID.inc()
+            (event,) = (*results, *failures)
+            log.error("event cannot be stored", action="write", image_id=event.image_id,
+                      trace_id=event.trace_id, error=str(exc))  # fmt: skip
+            return []
 
 
 def _decode(

@@ -10,7 +10,6 @@ from standalone import ps
 from standalone.console import Console
 from standalone.data_folder import DataFolder
 from standalone.settings import StandaloneSettings
-from standalone.up import up
 
 WRONG_USE = 2
 NOTHING_RUNS = 3
@@ -31,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USE
     if command == "ps":
         return _show_processes(settings, as_json)
+    from standalone.up import up  # brings every client library along, which `ps` can do without
+
     return up(settings, Console())
 
 

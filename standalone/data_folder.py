@@ -3,6 +3,8 @@
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -14,39 +16,41 @@ FREE_BYTES_NEEDED = 1_000_000_000
 
 
 class DataFolder:
-    """`path` is absolute. Two platforms never share one: `lock` says so."""
+    """`path` is absolute. Two platforms never share one: `held` sees to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.objects = self.path / "objects"
         self.logs = self.path / "logs"
         self.process_table = ProcessTable(self.path / "processes.json")
-        self._held_lock: IO[str] | None = None
 
     def port_book(self, reserved: set[int]) -> PortBook:
         """`reserved` ports are never given to a name."""
         return PortBook(self.path / "ports.json", reserved=reserved)
 
-    def lock(self) -> None:
-        """Make the folder and hold it until this process ends. Raises StartError."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep others off it. Raises StartError."""
+        with self._made() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                raise StartError(
+                    f"A platform already runs on the data folder {self.path}: stop it, or start "
+                    "this one with another STANDALONE_DATA_DIR (and other ports)."
+                ) from exc
+            yield
+
+    def _made(self) -> IO[str]:
         try:
             for folder in (self.path, self.objects, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("a")
+            return (self.path / "lock").open("a")
         except OSError as exc:
             raise StartError(
                 f"The data folder {self.path} cannot be written ({exc.strerror}): start as the "
                 "user it belongs to, or choose another with STANDALONE_DATA_DIR."
             ) from exc
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            lock.close()
-            raise StartError(
-                f"A platform already runs on the data folder {self.path}: stop it, or start this "
-                "one with another STANDALONE_DATA_DIR (and other ports)."
-            ) from exc
-        self._held_lock = lock
 
     def check_space(self) -> None:
         """Raises StartError while there is time to make room."""

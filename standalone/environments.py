@@ -56,9 +56,9 @@ class Environment:
         if self._is_broken():
             self.doing = "removing what was left unfinished"
             shutil.rmtree(self.folder)
+        held = self._held()
         self.folder.mkdir(exist_ok=True)
         (self.folder / UNFINISHED).touch()
-        held = self._held()
         if not self._python.exists():
             self._run("creating it", [sys.executable, "-m", "venv", str(self.folder)])
         for requirements in self.packages:

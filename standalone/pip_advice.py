@@ -10,14 +10,14 @@ _MEANINGS = (
         "download broke. Run it again; if it stays, look at `pip config list`.",
     ),
     (
-        ("No matching distribution found", "is not a supported wheel"),
-        "A pinned wheel is not offered for this platform or by the index in use (`pip config "
-        "list` shows a mirror). On another platform use Docker instead: docker compose up",
-    ),
-    (
         ("NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError", "SSLError"),
         "The package index cannot be reached: look at the network, the proxy (HTTPS_PROXY) and "
         "`pip config list`, and run it again.",
+    ),
+    (
+        ("No matching distribution found", "is not a supported wheel"),
+        "A pinned wheel is not offered for this platform or by the index in use (`pip config "
+        "list` shows a mirror). On another platform use Docker instead: docker compose up",
     ),
     (
         ("ensurepip",),

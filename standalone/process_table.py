@@ -75,11 +75,12 @@ def _runs(identity: dict[str, int] | None) -> bool:
 
 def _row_now(entry: dict[str, Any], supervised: bool) -> Row:
     alive = _runs(entry["identity"])
-    dead_state = State.DOWN if supervised else State.STOPPED
+    died_since = entry["pid"] is not None and not alive
+    state = State.DOWN if died_since else State(entry["state"])
     return Row(
         name=entry["name"],
         pid=entry["pid"] if alive else None,
-        state=State(entry["state"]) if alive else dead_state,
+        state=state if supervised or alive else State.STOPPED,
         restarts=entry["restarts"],
         address=entry["address"],
     )

@@ -11,18 +11,17 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 OUR_BACKENDS = Path(__file__).parent / "triton_backends"
-SHARED_MEMORY = Path("/dev/shm")  # where the Python backend keeps its regions, on Linux
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the Python backend keeps its regions
 # A region a model instance: it starts at this size and grows by this much. A batch of 64 pictures
 # of 224 x 224 x 3 bytes is 9.6 MB, and growing costs a remap while a request waits.
 SHARED_MEMORY_BYTES = 32 * 1024 * 1024
 # What still runs when Triton is told to stop gets this long; the supervisor waits longer.
 EXIT_TIMEOUT_S = 5
-GLIBC_NEEDED = "2.35"
 
 
 class TritonUnavailableError(Exception):
@@ -98,7 +97,7 @@ def libpython_directory() -> Path:
 
 
 def lay_out_backends(installation: TritonInstallation, directory: Path) -> None:
-    """Fills `directory` with the Python backend and ours; what an older version left is replaced."""
+    """Fills `directory` with the Python backend and ours, in place of what was there."""
     shutil.rmtree(directory, ignore_errors=True)
     python = directory / "python"
     python.mkdir(parents=True)
@@ -121,7 +120,7 @@ def command(
     metrics_port: int,
     shared_memory_prefix: str,
 ) -> list[str]:
-    """The argument list of a `tritonserver` that serves every model of the repository on the CPU."""
+    """How to start a `tritonserver` that serves every model of the repository on the CPU."""
     return [
         str(installation.server),
         f"--model-repository={model_repository}",
@@ -170,10 +169,6 @@ def shared_memory_prefix(data_directory: Path) -> str:
 def remove_shared_memory(prefix: str, directory: Path = SHARED_MEMORY) -> list[Path]:
     """Unlinks what a killed Triton left behind. Only while none with this prefix runs."""
     leftovers = sorted(directory.glob(f"{prefix}*"))
-    _unlink_all(leftovers)
+    for region in leftovers:
+        region.unlink(missing_ok=True)
     return leftovers
-
-
-def _unlink_all(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)

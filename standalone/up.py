@@ -30,16 +30,16 @@ def up(settings: StandaloneSettings, console: Console) -> int:
     """Returns the exit code."""
     folder = DataFolder(settings.data_dir)
     try:
-        folder.lock()
-        folder.check_space()
-        if ended := end_leftovers(folder.path, folder.process_table.remembered()):
-            console.event(f"ended {ended} processes that an earlier run left behind")
-        _check_port("STANDALONE_GATEWAY_PORT", settings.gateway_port)
-        _check_port("STANDALONE_TRITON_GRPC_PORT", settings.triton_grpc_port)
+        with folder.held():
+            folder.check_space()
+            if ended := end_leftovers(folder.path, folder.process_table.remembered()):
+                console.event(f"ended {ended} processes that an earlier run left behind")
+            _check_port("STANDALONE_GATEWAY_PORT", settings.gateway_port)
+            _check_port("STANDALONE_TRITON_GRPC_PORT", settings.triton_grpc_port)
+            return asyncio.run(_serve(settings, folder, console))
     except StartError as exc:
-        console.failure(str(exc))
+        console.failure(str(exc), exc.log_lines)
         return CANNOT_GO_ON
-    return asyncio.run(_serve(settings, folder, console))
 
 
 def _check_port(variable: str, port: int) -> None:

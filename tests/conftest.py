@@ -163,9 +163,7 @@ def starter_model() -> Path:
 
 
 @pytest.fixture(scope="session")
-def triton(
-    tmp_path_factory: pytest.TempPathFactory, starter_model: Path
-) -> Iterator[TritonServer]:
+def triton(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Iterator[TritonServer]:
     part = TritonServer(tmp_path_factory.mktemp("triton"), free_port(), free_port())
     for _ in running(part):
         yield part

@@ -5,13 +5,15 @@ the new one, never half of either. A digest of everything it was made from stand
 the same digest again means there is nothing to do.
 """
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,18 @@ def digest_of(files: Iterable[Path], facts: Mapping[str, Any]) -> str:
 
 def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def only_one_builder(directory: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same directory; a dead one does not count."""
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_current(version: Path, digest: str) -> bool:

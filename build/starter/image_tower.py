@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from build.starter.graph import Graph
+from build.starter.padding import outputs_of, same_padding
 from contracts.tensors import IMAGE_INPUT, IMAGE_OUTPUT, IMAGE_SIZE_PX
 
 Weights = Mapping[str, NDArray[Any]]
@@ -49,13 +50,6 @@ STAGES = (
     Stage(blocks=4, kernel=5, stride=2),
     Stage(blocks=1, kernel=3, stride=1),
 )
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's "same": the output has ceil(size / stride); the odd pixel of padding is last."""
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 class ImageTower:
@@ -94,7 +88,9 @@ class ImageTower:
         x = self._convolution("_conv_head", "_bn1", x)
         x = self._graph.op("GlobalAveragePool", "pooled", [x])
         x = self._graph.op("Flatten", "features", [x])
-        return self._graph.linear("logits", x, self._weights["_fc.weight"], self._weights["_fc.bias"])
+        return self._graph.linear(
+            "logits", x, self._weights["_fc.weight"], self._weights["_fc.bias"]
+        )
 
     def _block(self, name: str, x: str, stride: int, *, residual: bool) -> str:
         """An inverted residual (Sandler et al. 2018): expand, filter a channel, project."""
@@ -123,7 +119,7 @@ class ImageTower:
         bias = self._weights[f"{norm}.bias"] - self._weights[f"{norm}.running_mean"] * gain
         outputs, inputs, kernel, _ = weight.shape
         before, after = same_padding(self._size_px, kernel, stride)
-        self._size_px = -(-self._size_px // stride)
+        self._size_px = outputs_of(self._size_px, stride)
         folded = graph.constant(f"{name}.w", weight * (gain * scale)[:, None, None, None])
         x = graph.op(
             "Conv",
@@ -137,7 +133,10 @@ class ImageTower:
         return self._relu6(f"{name}.relu6", x) if activation else x
 
     def _relu6(self, name: str, x: str) -> str:
-        low, high = self._graph.scalar(f"{name}.low", 0.0), self._graph.scalar(f"{name}.high", RELU6_MAX)
+        low, high = (
+            self._graph.scalar(f"{name}.low", 0.0),
+            self._graph.scalar(f"{name}.high", RELU6_MAX),
+        )
         return self._graph.op("Clip", name, [x, low, high])
 
     def _embed(self, logits: str) -> str:

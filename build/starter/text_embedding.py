@@ -28,7 +28,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
 def embed(texts: Sequence[str], tokenizer: Tokenizer, model: bytes) -> NDArray[np.float32]:
     """One unit row a text, in float32 whatever the processor could do faster: it is done once."""
     core = ov.Core()
-    compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core.compile_model(
+        core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
     rows = []
     for start in range(0, len(texts), BATCH_SIZE):
         encodings = tokenizer.encode_batch(list(texts[start : start + BATCH_SIZE]))

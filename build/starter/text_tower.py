@@ -117,9 +117,7 @@ class TextTower:
     def _gelu(self, name: str, x: str) -> str:
         """x / 2 (1 + erf(x / sqrt 2)), the exact form the weights were trained with."""
         graph = self._graph
-        scaled = graph.op(
-            "Mul", f"{name}.scaled", [x, graph.scalar(f"{name}.k", math.sqrt(0.5))]
-        )
+        scaled = graph.op("Mul", f"{name}.scaled", [x, graph.scalar(f"{name}.k", math.sqrt(0.5))])
         erf = graph.op("Erf", f"{name}.erf", [scaled])
         gate = graph.op("Add", f"{name}.gate", [erf, graph.scalar(f"{name}.one", 1.0)])
         gated = graph.op("Mul", f"{name}.gated", [x, gate])

@@ -69,7 +69,7 @@ async def _until_terminal(app: Services, image_id: int, wait_s: float) -> bytes:
             left_s = give_up_at_s - time.monotonic()
             if found is None:
                 raise _not_found(image_id)
-            if resource.is_terminal(found) or left_s <= 0:
+            if resource.is_terminal(found) or left_s <= 0 or app.waiting.released:
                 return found
             await expectation.wait(min(left_s, WAIT_POLL_S))
 

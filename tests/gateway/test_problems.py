@@ -33,6 +33,10 @@ def application() -> FastAPI:
     async def labels(names: Annotated[list[int], Body()]) -> int:
         return len(names)
 
+    @app.post("/scores")
+    async def scores(by_name: Annotated[dict[str, int], Body()]) -> int:
+        return len(by_name)
+
     @app.get("/crash")
     async def crash() -> None:
         raise RuntimeError(SECRET)
@@ -138,6 +142,14 @@ def test_43_bad_json_gets_a_bounded_answer(content: bytes) -> None:
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert len(answer.json()["errors"]) <= problems.MAX_FIELD_ERRORS
+
+
+@pytest.mark.parametrize("scores", [{f"n{n}": "x" for n in range(10_000)}, {"n" * 10**6: "x"}])
+def test_43_keys_that_the_client_chose_are_not_all_sent_back(scores: dict[str, str]) -> None:
+    answer = call("POST", "/scores", json=scores)
+    assert answer.status_code == 422
+    assert len(answer.json()["detail"]) < 500
+    assert len(answer.content) < 10_000
 
 
 def test_an_unexpected_error_is_logged_once_and_says_nothing_of_itself(logged: list[Any]) -> None:

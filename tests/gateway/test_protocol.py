@@ -1,5 +1,6 @@
 """Protocol: real sockets, real uvicorn; late and endless clients lose, others notice nothing."""
 
+import asyncio
 import contextlib
 import json
 import pickle
@@ -15,7 +16,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.protocol import ConnectionLimits, protocol_with
+from gateway.api.protocol import ConnectionLimits, LingeringTransport, protocol_with
 
 HEADER_TIMEOUT_S = 0.6
 LINGER_S = 1.5
@@ -27,18 +28,20 @@ Loop = Literal["asyncio", "uvloop"]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """/early refuses unread and closes; /ignore answers unread; anything else counts the body."""
+    """/early and /late refuse unread and close; /ignore answers unread; others count the body."""
     if scope["type"] != "http":
         return
     headers = [(b"content-type", b"application/json")]
-    status, read_bytes, more = 200, 0, scope["path"] not in ("/early", "/ignore")
+    status, read_bytes, more = 200, 0, scope["path"] not in ("/early", "/late", "/ignore")
+    if scope["path"] in ("/late", "/slow"):
+        await asyncio.sleep(HEADER_TIMEOUT_S * 2)
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return
         read_bytes += len(message.get("body", b""))
         more = message.get("more_body", False)
-    if scope["path"] == "/early":
+    if scope["path"] in ("/early", "/late"):
         status = 413
         headers.append((b"connection", b"close"))
     body = CONTENT % read_bytes
@@ -196,6 +199,13 @@ def test_7_late_headers_of_a_later_request_are_refused_too(port: int) -> None:
         assert time.monotonic() - started_s < HEADER_TIMEOUT_S + 1
 
 
+def test_late_headers_sent_ahead_do_not_cost_the_answer_before_them(port: int) -> None:
+    with Client(port) as client:
+        client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET / HT")
+        assert status_of(client.read()) == 200
+        assert status_of(client.read_to_end()) == 408
+
+
 def test_7_empty_lines_do_not_keep_a_connection(port: int) -> None:
     with Client(port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -258,12 +268,12 @@ def test_chunks_of_one_byte_are_served(port: int) -> None:
         assert CONTENT % 100_000 in client.read()
 
 
-@pytest.mark.parametrize("path", ["/early", "/ignore"])
+@pytest.mark.parametrize("path", ["/early", "/late", "/ignore"])
 def test_5_an_early_answer_is_read_by_a_client_that_sends_first(port: int, path: str) -> None:
     answer = httpx.post(
         f"http://127.0.0.1:{port}{path}", content=bytes(50_000_000), trust_env=False
     )
-    assert answer.status_code == (413 if path == "/early" else 200)
+    assert answer.status_code == (200 if path == "/ignore" else 413)
     assert answer.json() == {"read": 0}
 
 
@@ -273,10 +283,11 @@ def test_6_an_early_answer_is_read_by_a_client_that_streams(port: int) -> None:
     assert answer.status_code == 413
 
 
-def test_lingering_ends_by_time(port: int) -> None:
+@pytest.mark.parametrize(("path", "status"), [(b"/early", 413), (b"/ignore", 200)])
+def test_lingering_ends_by_time(port: int, path: bytes, status: int) -> None:
     with Client(port) as client:
-        client.send(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
-        assert status_of(client.read()) == 413
+        client.send(b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        assert status_of(client.read()) == status
         started_s = time.monotonic()
         with pytest.raises(ConnectionError):
             while time.monotonic() - started_s < LINGER_S * 4:
@@ -307,13 +318,25 @@ def test_a_body_ignored_and_read_to_its_end_keeps_the_connection(port: int) -> N
         assert status_of(client.read()) == 200
 
 
+def test_behind_an_ignored_body_the_next_headers_have_their_deadline(port: int) -> None:
+    with Client(port) as client:
+        client.send(b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+        assert status_of(client.read()) == 200
+        started_s = time.monotonic()
+        client.send(b"cde")
+        assert client.read_to_end() == b""
+        assert HEADER_TIMEOUT_S * 0.8 < time.monotonic() - started_s < LINGER_S * 0.9
+
+
 def test_an_expectation_refused_is_not_told_to_continue(port: int) -> None:
     with Client(port) as client:
         client.send(
             b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n"
             b"Expect: 100-continue\r\n\r\n"
         )
+        started_s = time.monotonic()
         answer = client.read_to_end()
+        assert time.monotonic() - started_s < LINGER_S * 0.8  # the end is sent before the linger
     assert status_of(answer) == 413
     assert b"100 Continue" not in answer
 
@@ -362,6 +385,36 @@ def test_an_offer_to_upgrade_is_passed_over(port: int) -> None:
             b"Upgrade: h2c\r\nContent-Length: 3\r\n\r\nabc"
         )
         assert status_of(client.read()) == 200
+
+
+class ClosedTransport(asyncio.Transport):
+    """What asyncio's transports do behind write_eof: they refuse to write."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        raise AssertionError
+
+    def write(self, data: Any) -> None:
+        raise AssertionError
+
+
+def test_an_application_that_writes_to_a_lingering_connection_is_let_talk() -> None:
+    transport = LingeringTransport(ClosedTransport(), lambda: True, lambda: None)
+    transport.close()
+    transport.write(b"too late")
+    transport.pause_reading()
+    assert transport.is_closing()
 
 
 def test_a_hundred_slow_clients_hold_nobody_up(port: int) -> None:

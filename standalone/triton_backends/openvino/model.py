@@ -15,7 +15,10 @@ Tensors pass by DLPack: the stub was built against numpy 1, and of an array of n
 the shape and no bytes.
 """
 
+import ctypes
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,13 @@ PROPERTIES = {
 }
 DYNAMIC = -1
 
+# Reads a line that comes when this process ends in order. The end of the pipe without it means
+# that this process was killed: then the server is, too, if it still lives ($0 is its id).
+SENTINEL = 'read -r _ || { [ "$(cat /proc/$0/comm)" = tritonserver ] && kill -9 "$0"; }'
+
+set_capsule_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
+set_capsule_destructor.argtypes = (ctypes.py_object, ctypes.c_void_p)
+
 
 class TritonPythonModel:
     """One instance of one model; Triton calls `execute` from one thread."""
@@ -49,6 +59,7 @@ class TritonPythonModel:
         self._path = Path(args["model_repository"]) / args["model_version"]
         self._path /= config["default_model_filename"] or DEFAULT_MODEL_FILENAME
         self._load()
+        self._sentinel = start_sentinel()
 
     def _load(self) -> None:
         core = ov.Core()
@@ -72,6 +83,9 @@ class TritonPythonModel:
             return [pb_utils.InferenceResponse(error=error)]
         return [response for request in requests for response in self.execute([request])]
 
+    def finalize(self) -> None:
+        self._sentinel.communicate(b"\n")
+
     def _execute_together(self, requests: list[Any]) -> list[Any]:
         tensors = [self._tensors(request) for request in requests]
         batch = {name: joined([of[name] for of in tensors]) for name in self._inputs}
@@ -93,7 +107,15 @@ class TritonPythonModel:
 
     def _response(self, arrays: list[Any]) -> Any:
         named = zip(self._outputs, arrays, strict=True)
-        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(*pair) for pair in named])
+        return pb_utils.InferenceResponse([tensor_of(name, array) for name, array in named])
+
+
+def start_sentinel() -> Any:
+    """Triton never restarts a killed stub, and calls itself ready without it: every request for
+    the model fails from then on. So the server falls with the stub, and is started again by
+    whoever looks after it."""
+    command = ["/bin/sh", "-c", SENTINEL, str(os.getppid())]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 class ShapeError(ValueError):
@@ -137,6 +159,15 @@ def check_types(configured: list[dict[str, Any]], port_of: Any) -> None:
         found = port_of(tensor["name"]).get_element_type().to_dtype()
         if found != expected:
             raise ValueError(f"{tensor['name']} is {found} in the model, {expected} configured")
+
+
+def tensor_of(name: str, array: Any) -> Any:
+    capsule = array.__dlpack__()
+    tensor = pb_utils.Tensor.from_dlpack(name, capsule)
+    # The tensor owns the memory now. The stub marks the capsule as used, with a name that numpy
+    # does not know: left to itself, numpy would write a complaint to the log for every answer.
+    set_capsule_destructor(capsule, None)
+    return tensor
 
 
 def joined(arrays: list[Any]) -> Any:

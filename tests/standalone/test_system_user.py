@@ -1,0 +1,59 @@
+"""Who Postgres runs as: nobody in particular, unless the folder already belongs to someone."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from standalone import system_user
+from standalone.system_user import SystemUser, unprivileged_user
+
+
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(system_user, "_nobody", lambda: (65534, 65533))
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Path:
+    """As if every folder on the way were open: pytest's own is private."""
+    return Path("/")
+
+
+def test_a_plain_user_stays_who_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert unprivileged_user(tmp_path, tmp_path) is None
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_becomes_nobody(open_folder: Path) -> None:
+    user = unprivileged_user(open_folder / "no-such-folder", open_folder)
+    assert user == SystemUser(65534, 65533, reach_private_folders=False)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_private_folders_on_the_way_need_the_right_to_pass(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    user = unprivileged_user(private / "data", Path("/"))
+    assert user
+    assert user.reach_private_folders
+
+
+@pytest.mark.usefixtures("as_root")
+def test_private_program_files_need_it_too(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    user = unprivileged_user(Path("/no-such-folder"), private)
+    assert user
+    assert user.reach_private_folders
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_owner_of_the_folder_keeps_it(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 2345)
+    user = unprivileged_user(tmp_path, Path("/"))
+    assert user
+    assert (user.uid, user.gid) == (1234, 2345)
