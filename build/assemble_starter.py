@@ -38,15 +38,11 @@ def main() -> int:
     arguments = parse_arguments()
     started = time.monotonic()
     try:
-        made_from = [
-            source.as_facts()
-            for source in (sources.image_weights(), sources.text_weights(), sources.tokenizer())
-        ]
-    except sources.MissingSourceError as exc:
+        with artefacts.only_one_builder(arguments.repository):
+            outcome = bring_up_to_date(arguments.repository, force=arguments.force)
+    except (sources.MissingSourceError, OSError) as exc:
         print(f"assemble_starter: {exc}", file=sys.stderr)
         return 1
-    with artefacts.only_one_builder(arguments.repository):
-        outcome = bring_up_to_date(arguments.repository, made_from, force=arguments.force)
     print(f"starter model {outcome} in {arguments.repository}: {time.monotonic() - started:.1f} s")
     return 0
 
@@ -58,12 +54,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def bring_up_to_date(repository: Path, made_from: list[dict[str, str]], *, force: bool) -> str:
+def bring_up_to_date(repository: Path, *, force: bool) -> str:
+    weights = (sources.image_weights(), sources.text_weights(), sources.tokenizer())
+    made_from = [source.as_facts() for source in weights]
     digest = inputs_digest(made_from)
-    image_version, text_version = (
-        repository / IMAGE_MODEL / VERSION,
-        repository / TEXT_MODEL / VERSION,
-    )
+    image_version = repository / IMAGE_MODEL / VERSION
+    text_version = repository / TEXT_MODEL / VERSION
     current = all(artefacts.is_current(v, digest) for v in (image_version, text_version))
     if current and not force:
         return "is up to date"

@@ -93,6 +93,7 @@ class ImageFailed:
         return _decode(cls, value)
 
 
+MAX_IMAGE_ID = 2**63 - 1
 Event = ImageSubmitted | ImageClassified | ImageFailed
 E = TypeVar("E", ImageSubmitted, ImageClassified, ImageFailed)
 
@@ -110,7 +111,7 @@ def _encode(named: Mapping[str, Any]) -> bytes:
 def _decode(event: type[E], value: bytes | None) -> E:
     try:
         record = json.loads(value or b"")
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise InvalidEvent(f"not JSON: {exc}") from exc
     if not isinstance(record, dict):
         raise InvalidEvent("not a JSON object")
@@ -119,22 +120,42 @@ def _decode(event: type[E], value: bytes | None) -> E:
 
 def _field(record: Mapping[str, Any], name: str, kind: str) -> Any:
     """One field of `record`, converted to the type its dataclass declares."""
-    value = record.get(_camel(name))
+    value: Any = record.get(_camel(name))
     if kind.startswith("tuple"):
         return _scores(value)
     if type(value).__name__ != kind:
         raise InvalidEvent(f"{_camel(name)} must be {kind}, not {value!r:.100}")
+    if isinstance(value, str) and not _is_storable(value):
+        raise InvalidEvent(f"{_camel(name)} holds characters that cannot be stored")
+    if name == "image_id" and not 0 < value <= MAX_IMAGE_ID:
+        raise InvalidEvent(f"{_camel(name)} must be from 1 to {MAX_IMAGE_ID}")
     return value
 
 
 def _scores(value: Any) -> tuple[Score, ...]:
     try:
-        scores = tuple(Score(str(s["label"]), float(s["confidence"])) for s in value)
+        scores = tuple(_score(**{k: s[k] for k in ("label", "confidence")}) for s in value)
     except (KeyError, TypeError, ValueError) as exc:
         raise InvalidEvent(f"scores must be a list of label and confidence: {exc}") from exc
     if not scores:
         raise InvalidEvent("scores must not be empty")
     return scores
+
+
+def _score(label: Any, confidence: Any) -> Score:
+    if not isinstance(label, str) or not _is_storable(label):
+        raise ValueError(f"label {label!r:.100}")
+    if type(confidence) not in {int, float} or not 0 <= confidence <= 1:  # NaN is not either
+        raise ValueError(f"confidence {confidence!r:.100}")
+    return Score(label, float(confidence))
+
+
+def _is_storable(text: str) -> bool:
+    """Neither NUL nor half a surrogate pair: JSON can spell both, a database takes neither."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _camel(name: str) -> str:

@@ -1,10 +1,17 @@
 """The model manifest: what the exporter wrote down about a model, read by both services."""
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 SCHEMA = 1
+STEPS_UNDERSTOOD = {
+    "resize": ("shortest",),
+    "interpolation": ("bicubic", "bilinear"),
+    "crop": ("center",),
+    "color": ("RGB",),
+}
 
 
 class ManifestError(ValueError):
@@ -47,25 +54,39 @@ class Manifest:
             return cls._from_fields(fields)
         except KeyError as exc:
             raise ManifestError(f"field {exc} is missing") from exc
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, RecursionError, OverflowError) as exc:
             raise ManifestError(str(exc)) from exc
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> "Manifest":
         steps = fields["preprocessing"]
-        for field, known in (("resize", "shortest"), ("crop", "center"), ("color", "RGB")):
-            if steps[field] != known:
-                raise ManifestError(f"preprocessing.{field} {steps[field]!r} is not {known!r}")
+        for field, known in STEPS_UNDERSTOOD.items():
+            if steps[field] not in known:
+                raise ManifestError(f"preprocessing.{field} {steps[field]!r} is none of {known}")
         return cls(
-            model=fields["model"],
-            version=fields["version"],
-            image_model=fields["image_model"],
-            triton_version=fields["triton_version"],
-            embedding_dim=int(fields["embedding_dim"]),
-            logit_scale=float(fields["logit_scale"]),
+            model=_text(fields, "model"),
+            version=_text(fields, "version"),
+            image_model=_text(fields, "image_model"),
+            triton_version=_text(fields, "triton_version"),
+            embedding_dim=int(_positive(fields, "embedding_dim")),
+            logit_scale=_positive(fields, "logit_scale"),
             preprocessing=Preprocessing(
-                size_px=int(steps["size_px"]), interpolation=steps["interpolation"]
+                size_px=int(_positive(steps, "size_px")), interpolation=steps["interpolation"]
             ),
-            label_set_name=fields["default_label_set"]["name"],
-            label_set_file=fields["default_label_set"]["file"],
+            label_set_name=_text(fields["default_label_set"], "name"),
+            label_set_file=_text(fields["default_label_set"], "file"),
         )
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str) or not value:
+        raise ManifestError(f"{name} must be text, not {value!r:.100}")
+    return value
+
+
+def _positive(fields: dict[str, Any], name: str) -> float:
+    value = fields[name]
+    if type(value) not in {int, float} or not 0 < value <= sys.float_info.max:
+        raise ManifestError(f"{name} must be a number above 0, not {value!r:.100}")
+    return float(value)

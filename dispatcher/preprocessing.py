@@ -48,7 +48,7 @@ _large_pictures = threading.Lock()
 
 # The pixel cap was checked at the upload; Pillow's own guess is not wanted beside it.
 Image.MAX_IMAGE_PIXELS = None
-Image.core.set_block_size(BLOCK_BYTES)
+Image.core.set_block_size(BLOCK_BYTES)  # type: ignore[attr-defined]
 
 
 class UndecodableImage(Permanent):

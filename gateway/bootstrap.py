@@ -199,6 +199,7 @@ def _uvicorn_config(settings: GatewaySettings) -> uvicorn.Config:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
+        ws="none",
         http=protocol_with(limits),
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.shutdown_grace_s),

@@ -161,7 +161,7 @@ def _bound_every_wait(limit_s: float) -> None:
                 return
             reading = state == psycopg2.extensions.POLL_READ
             if not _is_ready(connection, select.POLLIN if reading else select.POLLOUT, limit_s):
-                connection.close()
+                # psycopg2 closes the connection itself; to close it here would wait for ever.
                 raise psycopg2.OperationalError(f"no answer within {limit_s} s")
 
     psycopg2.extensions.set_wait_callback(wait)

@@ -8,8 +8,13 @@ import structlog
 
 LogFormat = Literal["json", "console"]
 
-# Libraries that log each request or reconnect at INFO, which our own lines already say better.
-_QUIET = {"kafka": logging.ERROR, "uvicorn": logging.WARNING, "uvicorn.error": logging.WARNING}
+# Libraries that log each request, reconnect or bad body, which our own lines already say better.
+_QUIET = {
+    "kafka": logging.ERROR,
+    "python_multipart": logging.ERROR,
+    "uvicorn": logging.WARNING,
+    "uvicorn.error": logging.WARNING,
+}
 
 
 def configure(service: str, log_format: LogFormat, level: str) -> None:

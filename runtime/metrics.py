@@ -30,7 +30,7 @@ def render() -> bytes:
 
 
 def share_between_workers(directory: Path) -> None:
-    """Let worker processes forked after this share their samples; must precede their imports."""
+    """Let worker processes that are started, not forked, after this share their samples."""
     directory.mkdir(parents=True, exist_ok=True)
     for stale in directory.glob("*.db"):
         stale.unlink()

@@ -117,6 +117,7 @@ def _launched(command: Command) -> list[str]:
         "uid": user.uid if user else None,
         "gid": user.gid if user else None,
         "reach_private_folders": bool(user and user.reach_private_folders),
+        "borrow_name_of_uid": command.borrow_name_of_uid,
     }
     bare_python = [sys.executable, "-I", "-S"]
     return [*bare_python, str(_LAUNCHER), json.dumps(options), *command.arguments]

@@ -21,6 +21,8 @@ class Command:
     inherits_environment: bool = True
     working_directory: Path = REPOSITORY_ROOT
     run_as: SystemUser | None = None
+    borrow_name_of_uid: int | None = None
+    """Whose name the program finds when it looks up who runs it, where we have none ourselves."""
     stdin_text: str = ""
     death_signal: signal.Signals = signal.SIGKILL
     """What the kernel sends when the supervisor dies: every part survives being killed."""

@@ -1,6 +1,7 @@
 """Java and Maven as found on this machine go in; a folder with Apache Kafka's jars comes out."""
 
 import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -53,9 +54,9 @@ def _download(steps: Steps, log_path: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     arguments = ["mvn", "--batch-mode", "--strict-checksums", "--file", str(POM), COPY_JARS]
     options = ["-DincludeScope=runtime", f"-DoutputDirectory={unfinished}"]
-    steps.run(
-        Command("download Apache Kafka", [*arguments, *options], log_path), DOWNLOAD_TIMEOUT_S
-    )
+    environment = {"MAVEN_OPTS": f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}"}
+    command = Command("download Apache Kafka", [*arguments, *options], log_path, environment)
+    steps.run(command, DOWNLOAD_TIMEOUT_S)
     if not any(unfinished.glob(f"kafka_*-{KAFKA_VERSION}.jar")):
         raise StartError(f"mvn ended well and brought no Apache Kafka {KAFKA_VERSION}")
     unfinished.rename(JARS)

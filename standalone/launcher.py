@@ -8,12 +8,16 @@ import ctypes
 import json
 import os
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
+CLONE_NEWUSER = 0x10000000
 CAPABILITY_VERSION_3 = 0x20080522
 
 CANNOT_EXECUTE = 126
@@ -29,6 +33,8 @@ def drop_root(uid: int, gid: int, *, reach_private_folders: bool) -> None:
     """
     if reach_private_folders:
         _libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # else access(2), by which programs look for their own files, would not honour the right
+        _libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
@@ -42,6 +48,18 @@ def _keep_capability(capability: int) -> None:
     sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)  # effective, permitted, inheritable
     _libc.capset(header, sets)
     _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+
+
+def borrow_name(named_uid: int) -> None:
+    """Appear as `named_uid` to the program, which looks up a name, while files stay ours.
+
+    Where user namespaces are not allowed this does nothing, and the program says what it misses.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if _libc.unshare(CLONE_NEWUSER) == 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{named_uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
 def die_with(parent_pid: int, death_signal: int) -> None:
@@ -58,7 +76,9 @@ def main() -> None:
         drop_root(
             options["uid"], options["gid"], reach_private_folders=options["reach_private_folders"]
         )
-    die_with(options["parent_pid"], options["death_signal"])  # setuid would have cleared it
+    if options["borrow_name_of_uid"] is not None:
+        borrow_name(options["borrow_name_of_uid"])
+    die_with(options["parent_pid"], options["death_signal"])  # last: the above would clear it
     try:
         os.execvp(program[0], program)  # noqa: S606 - the list was built by standalone itself
     except OSError as exc:

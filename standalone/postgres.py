@@ -11,8 +11,9 @@ import psycopg2
 from standalone import wheel_files
 from standalone.command import Command, loopback
 from standalone.part import Part
+from standalone.process_identity import ProcessIdentity
 from standalone.steps import Steps
-from standalone.system_user import unprivileged_user
+from standalone.system_user import borrowed_uid, unprivileged_user
 
 USER = "platform"
 DATABASE = "platform"
@@ -25,7 +26,7 @@ PASSWORD_BYTES = 18
 class EmbeddedPostgres(Part):
     """One database cluster in `data_dir / "postgres"`; `url` is the superuser's, with its password.
 
-    `--fsync` stays on: an upload that was acknowledged survives the machine losing power.
+    `fsync` stays on: an upload that was acknowledged survives the machine losing power.
     """
 
     stop_signal = signal.SIGINT  # "fast": open transactions are rolled back, clients cut off
@@ -55,6 +56,7 @@ class EmbeddedPostgres(Part):
             "unix_socket_directories": "",
             "max_connections": "100",
             "shared_buffers": "128MB",
+            "dynamic_shared_memory_type": "mmap",  # in its folder: a kill leaves nothing elsewhere
             "log_line_prefix": "%m [%p] ",
             "log_checkpoints": "off",
         }
@@ -101,25 +103,36 @@ class EmbeddedPostgres(Part):
         text = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         initdb = str(wheel_files.POSTGRES_BINARIES / "initdb")
         arguments = [initdb, "--pgdata", str(folder), *who, *text, "--locale", "C"]
-        return Command("initdb", arguments, self.log_path, run_as=self._user)
+        return self._command_of_a_named_user("initdb", arguments)
 
     def _create_database(self, folder: Path) -> Command:
         postgres = str(wheel_files.POSTGRES_BINARIES / "postgres")
         arguments = [postgres, "--single", "-D", str(folder), "template1"]
         statement = f"CREATE DATABASE {DATABASE};\n"
+        return self._command_of_a_named_user("create-database", arguments, stdin_text=statement)
+
+    def _command_of_a_named_user(
+        self, name: str, arguments: list[str], stdin_text: str = ""
+    ) -> Command:
         return Command(
-            "create-database", arguments, self.log_path, run_as=self._user, stdin_text=statement
+            name,
+            arguments,
+            self.log_path,
+            run_as=self._user,
+            borrow_name_of_uid=borrowed_uid(),
+            stdin_text=stdin_text,
         )
 
     def _forget_dead_postmaster(self) -> None:
-        """A killed Postgres leaves its pid behind, and would not start if another process got it.
+        """A killed Postgres leaves its number behind, and does not start if another process got it.
 
-        Safe, because only the holder of the data folder's lock starts anything on it.
+        Safe, because only the holder of the data folder's lock starts anything on it. A number
+        that nobody has is left: Postgres cleans up by what stands beside it.
         """
         lock_file = self._cluster / "postmaster.pid"
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
             pid = int(lock_file.read_text().split()[0])
-            if not _is_postgres(pid):
+            if ProcessIdentity.of(pid) and not _is_postgres(pid):
                 lock_file.unlink()
 
 

@@ -13,6 +13,7 @@ from standalone.readiness import http_ok
 from standalone.settings import StandaloneSettings
 
 READY_PATH = "/readyz"
+READINESS_CACHE_S = "0.5"  # a person waits for it, and no load balancer asks all the time
 MODEL_VERSION = REPOSITORY_ROOT / "model_repository" / "clip_vit" / "1"
 
 
@@ -68,12 +69,12 @@ class Services:
     def register_model(self) -> Command:
         return self._gateway_step("register-model", "register-model", str(MODEL_VERSION))
 
-    def parts(self, ports: PortBook) -> list[Part]:
+    def workers(self, ports: PortBook) -> list[Part]:
+        """Everything but the API."""
         gateway = [self._gateway(role, ports) for role in ("relay", "writer")]
-        dispatchers = [self._dispatcher(n, ports) for n in range(self._settings.dispatchers)]
-        return [*gateway, *dispatchers, self._api()]
+        return gateway + [self._dispatcher(n, ports) for n in range(self._settings.dispatchers)]
 
-    def _api(self) -> Part:
+    def api(self) -> Part:
         here = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(self.api_address.port)}
         environment = {**self._gateway_environment(), **here}
         arguments = ["gateway", "api"]
@@ -105,6 +106,7 @@ class Services:
             "GATEWAY_DATABASE_URL": self._dependencies.postgres_url,
             "GATEWAY_REDIS_URL": self._dependencies.redis_url,
             "GATEWAY_IMAGE_BASE_URL": f"http://{self.api_address}/images",
+            "GATEWAY_READINESS_CACHE_S": READINESS_CACHE_S,
         }
 
     def _shared_environment(self, prefix: str) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """The order of the start: what does not need each other starts at the same time.
 
 assemble the starter model -> Triton --.
-choose a Kafka -> Kafka ----------------+-- migrate --+-- register the model --+-- a canary,
-Postgres -------------------------------+             `-- our own services ----'   then photos
-Redis ----------------------------------'
+choose a Kafka -> Kafka ---------------+-- migrate --+-- register the model -- API --+-- a canary,
+Postgres ------------------------------+             `-- our other services --------'   then photos
+Redis ---------------------------------'
 """
 
 import asyncio
@@ -76,11 +76,16 @@ class Startup:
         )
         services = self._services(kafka)
         await self._step(services.migrate())
+        workers = services.workers(self._ports)
         await _together(
-            self._step(services.register_model()),
-            *(self._supervisor.start(p, Layer.SERVICE) for p in services.parts(self._ports)),
+            self._start_api(services),
+            *(self._supervisor.start(worker, Layer.SERVICE) for worker in workers),
         )
         return services
+
+    async def _start_api(self, services: Services) -> None:
+        await self._step(services.register_model())
+        await self._supervisor.start(services.api(), Layer.SERVICE)
 
     async def _start_triton(self) -> None:
         python = str(TRITON_ENVIRONMENT / "bin" / "python")
@@ -165,7 +170,7 @@ class Startup:
     async def _watch_logs(self, services: Services) -> None:
         followers = [
             service_logs.WarningFollower(part.name, part.log_path, self._console.event)
-            for part in services.parts(self._ports)
+            for part in (services.api(), *services.workers(self._ports))
         ]
         while True:
             await asyncio.sleep(LOG_CHECK_S)

@@ -76,4 +76,5 @@ class Supervisor:
             life.kill()
 
     def _write_table(self) -> None:
-        self._table.write([life.row() for life in self._lives])
+        in_order = sorted(self._lives, key=lambda life: (self._lives[life], life.part.name))
+        self._table.write([life.row() for life in in_order])

@@ -24,15 +24,29 @@ class SystemUser:
 def unprivileged_user(folder: Path, needed: Path) -> SystemUser | None:
     """The user for `folder` when we are root, None when we are not.
 
-    It is whoever owns `folder`, so that data stay theirs over restarts, and "nobody" for root's.
-    `needed` is what else the user has to read: the program's files.
+    It is whoever owns `folder`, so that data stay theirs over restarts, and "nobody" where that is
+    root or someone without a name. `needed` is what else the user has to read: the program's files.
     """
     if os.geteuid() != 0:
         return None
     owner = _nearest(folder).stat()
-    uid, gid = (owner.st_uid, owner.st_gid) if owner.st_uid != 0 else _nobody()
+    usable = owner.st_uid != 0 and has_name(owner.st_uid)
+    uid, gid = (owner.st_uid, owner.st_gid) if usable else _nobody()
     private = not (_open_to_others(folder.parent) and _open_to_others(needed))
     return SystemUser(uid, gid, reach_private_folders=private)
+
+
+def borrowed_uid() -> int | None:
+    """Whose name a program may borrow that has to find one, as ours is in no list of users."""
+    return None if has_name(os.geteuid()) else _nobody()[0]
+
+
+def has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _nearest(path: Path) -> Path:

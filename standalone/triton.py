@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+BUNDLED_LIBRARIES = "nvidia_pytriton.libs"  # in site-packages
+SYSTEM_LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 OUR_BACKENDS = Path(__file__).parent / "triton_backends"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the Python backend keeps its regions
 # A region a model instance: it starts at this size and grows by this much. A batch of 64 pictures
@@ -45,7 +47,8 @@ class TritonInstallation:
         """
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         site_packages = environment / "lib" / f"python{version}" / "site-packages"
-        installation = cls(environment, site_packages, libpython_directory(), version)
+        libpython = libpython_directory(site_packages / BUNDLED_LIBRARIES)
+        installation = cls(environment, site_packages, libpython, version)
         for part in (installation.server, *installation.python_backend):
             if not part.is_file():
                 raise TritonUnavailableError(
@@ -72,28 +75,31 @@ class TritonInstallation:
         return self.site_packages / "pytriton" / "tritonserver"
 
 
-def libpython_directory() -> Path:
-    """Where the shared library of this interpreter lies. Raises TritonUnavailableError if nowhere.
+def libpython_directory(bundled: Path) -> Path:
+    """Where a shared library of this Python's version lies: among the wheel's own libraries (it
+    brings 3.13's), where this interpreter has it, or the system's. Raises TritonUnavailableError.
 
-    The name and place a Python was built with may be gone (relocated builds), so its own prefix
-    is searched too.
+    The place an interpreter was built with may be gone (relocated builds), so its own prefix is
+    searched too; any patch version will do.
     """
-    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
-    built, multiarch = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("MULTIARCH")
-    places = [Path(sys.base_prefix) / "lib"]
-    if built:
-        places = [Path(built), Path(built) / (multiarch or ""), *places]
-    if multiarch:
-        places.append(Path(sys.base_prefix) / "lib" / multiarch)
-    for place in places:
+    major, minor = sys.version_info[:2]
+    if list(bundled.glob(f"libpython{major}-*.{minor}.so.1.0")):
+        return bundled
+    name = f"libpython{major}.{minor}.so.1.0"
+    for place in _library_places():
         if (place / name).is_file():
             return place
-    package = name.removesuffix(".so.1.0")
     raise TritonUnavailableError(
-        f"{name} was not found in {', '.join(map(str, places))}. Triton's Python backend needs it: "
-        f"install it (Debian, Ubuntu: apt install {package}; Fedora: dnf install python3-libs), "
+        f"{name} was not found, and Triton's Python backend needs it: install it "
+        f"(Debian, Ubuntu: apt install libpython{major}.{minor}; Fedora: dnf install python3-libs), "
         "or use a Python that was built with --enable-shared"
     )
+
+
+def _library_places() -> list[Path]:
+    multiarch = sysconfig.get_config_var("MULTIARCH") or "."
+    folders = [sysconfig.get_config_var("LIBDIR") or "/usr/lib", f"{sys.base_prefix}/lib"]
+    return [Path(f, m) for f in (*folders, *SYSTEM_LIBRARIES) for m in (".", multiarch)]
 
 
 def lay_out_backends(installation: TritonInstallation, directory: Path) -> None:
@@ -149,7 +155,7 @@ def environment(installation: TritonInstallation, inherited: Mapping[str, str]) 
     """
     libraries = [
         str(installation.libpython_directory),
-        str(installation.site_packages / "nvidia_pytriton.libs"),
+        str(installation.site_packages / BUNDLED_LIBRARIES),
     ]
     programs = [str(installation.environment.absolute() / "bin"), inherited.get("PATH", os.defpath)]
     kept = {name: value for name, value in inherited.items() if not name.startswith("PYTHON")}

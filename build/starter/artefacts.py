@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
 DIGEST_FIELD = "inputs_sha256"
+FILES_FIELD = "files_bytes"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: same content, same bytes
 
 
@@ -39,7 +40,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def only_one_builder(directory: Path) -> Iterator[None]:
-    """Waits until no other process is in here with the same directory; a dead one does not count."""
+    """Waits until no other process is in here with the same directory; the dead do not count."""
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -50,20 +51,26 @@ def only_one_builder(directory: Path) -> Iterator[None]:
 
 
 def is_current(version: Path, digest: str) -> bool:
+    """Whether it was made from inputs of this digest, and all of its files are still there."""
     try:
         manifest = json.loads((version / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        sizes = {name: (version / name).stat().st_size for name in manifest[FILES_FIELD]}
+    except (OSError, ValueError, LookupError, TypeError):
         return False
-    return bool(manifest.get(DIGEST_FIELD) == digest)
+    return bool(manifest[DIGEST_FIELD] == digest and manifest[FILES_FIELD] == sizes)
 
 
 def install(version: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
-    """Puts `files` (relative name to content) and the manifest in place of `version`."""
+    """Puts `files` (relative name to content) and the manifest in place of `version`.
+
+    Raises OSError where the disk is full or not ours; then `version` is as it was.
+    """
     staged = version.with_name(f".{version.name}.new")
     replaced = version.with_name(f".{version.name}.old")
     for leftover in (staged, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
-    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    sizes = {name: len(content) for name, content in files.items()}
+    text = json.dumps({**manifest, FILES_FIELD: sizes}, indent=2, ensure_ascii=False) + "\n"
     for name, content in {**files, MANIFEST: text.encode()}.items():
         _write_through(staged / name, content)
     if version.exists():

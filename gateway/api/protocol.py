@@ -192,7 +192,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # uvicorn's callbacks
 
     def send_400_response(self, msg: str) -> None:
-        self._message_open = True  # whatever this was, the client may be in the midst of it
         if self._header_bytes > self._limits.max_header_bytes:
             self._refuse_headers()
         else:

@@ -34,7 +34,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-type", b"application/json")]
     status, read_bytes, more = 200, 0, scope["path"] not in ("/early", "/late", "/ignore")
     if scope["path"] in ("/late", "/slow"):
-        await asyncio.sleep(HEADER_TIMEOUT_S * 2)
+        await asyncio.sleep(HEADER_TIMEOUT_S * 1.5)
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -283,6 +283,14 @@ def test_6_an_early_answer_is_read_by_a_client_that_streams(port: int) -> None:
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("path", [b"/early", b"/late"])
+def test_5_a_body_refused_is_taken_to_its_end(port: int, path: bytes) -> None:
+    with Client(port) as client:
+        client.send(b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n")
+        assert client.send_until_refused(bytes(500_000), 50_000_000) == 50_000_000
+        assert status_of(client.read_to_end()) == 413
+
+
 @pytest.mark.parametrize(("path", "status"), [(b"/early", 413), (b"/ignore", 200)])
 def test_lingering_ends_by_time(port: int, path: bytes, status: int) -> None:
     with Client(port) as client:
@@ -376,6 +384,15 @@ def test_what_is_no_request_is_refused(port: int, request_line: bytes) -> None:
         client.send(request_line + b"\r\nHost: a\r\n\r\n")
         assert status_of(client.read()) == 400
     assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize("beginning", [b"\x16\x03\x01", b"\r\n\x00", b"BREW / HTTP/1.1\r\n"])
+def test_the_refusal_is_read_by_a_client_that_goes_on_sending(port: int, beginning: bytes) -> None:
+    with Client(port) as client:
+        client.send(beginning)
+        time.sleep(0.05)
+        assert client.send_until_refused(b"a" * 65_536, at_most_bytes=4_000_000) >= 4_000_000
+        assert status_of(client.read()) == 400
 
 
 def test_an_offer_to_upgrade_is_passed_over(port: int) -> None:

@@ -52,8 +52,21 @@ def test_private_program_files_need_it_too(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("as_root")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_the_owner_of_the_folder_keeps_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("named", "owner"), [(True, (1234, 2345)), (False, (65534, 65533))])
+def test_the_owner_of_the_folder_keeps_it_if_it_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool, owner: tuple[int, int]
+) -> None:
     os.chown(tmp_path, 1234, 2345)
+    monkeypatch.setattr(system_user, "has_name", lambda _uid: named)
     user = unprivileged_user(tmp_path, Path("/"))
     assert user
-    assert (user.uid, user.gid) == (1234, 2345)
+    assert (user.uid, user.gid) == owner
+
+
+@pytest.mark.parametrize(("named", "borrowed"), [(True, None), (False, 65534)])
+def test_a_name_is_borrowed_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, named: bool, borrowed: int | None
+) -> None:
+    monkeypatch.setattr(system_user, "_nobody", lambda: (65534, 65533))
+    monkeypatch.setattr(system_user, "has_name", lambda _uid: named)
+    assert system_user.borrowed_uid() == borrowed

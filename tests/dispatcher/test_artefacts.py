@@ -1,0 +1,123 @@
+"""Artefacts are fetched once, kept while in use, and refused for good when they are bad."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dispatcher import artefacts
+from dispatcher.artefacts import Artefacts, parse_label_set, parse_manifest
+from runtime.errors import ObjectNotFound, Permanent, Unavailable
+from runtime.objects import ObjectStore
+from tests.contracts.test_manifest import GOOD
+
+LABELS = np.array(["cat", "dog"])
+ROWS = np.eye(2, 4, dtype=np.float32)
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+class CountingStore(ObjectStore):
+    """Serves one object under every key, or raises."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.failure: Exception | None = None
+        self.gets: list[str] = []
+
+    def get(self, key: str) -> bytes:
+        self.gets.append(key)
+        if self.failure:
+            raise self.failure
+        return self.content
+
+
+def test_a_label_set_is_read() -> None:
+    label_set = parse_label_set(npz(labels=LABELS, embeddings=ROWS.astype(np.float64)))
+    assert label_set.labels == ("cat", "dog")
+    assert label_set.embeddings.dtype == np.float32
+    assert np.array_equal(label_set.embeddings, ROWS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"PK\x03\x04 and no more", id="no zip"),
+        pytest.param(npz(labels=LABELS, embeddings=ROWS)[:-40], id="cut off"),
+        pytest.param(npz(labels=LABELS), id="no embeddings"),
+        pytest.param(npz(embeddings=ROWS), id="no labels"),
+        pytest.param(npz(labels=LABELS, embeddings=ROWS[:1]), id="fewer rows than labels"),
+        pytest.param(npz(labels=LABELS, embeddings=ROWS[0]), id="no matrix"),
+        pytest.param(npz(labels=LABELS[:0], embeddings=ROWS[:0]), id="no label at all"),
+        pytest.param(npz(labels=np.array([{}, []], object), embeddings=ROWS), id="pickled"),
+        pytest.param(npz(labels=LABELS, embeddings=np.array([["a"], ["b"]])), id="words"),
+        pytest.param(npz(labels=LABELS, embeddings=ROWS * np.nan), id="not numbers"),
+        pytest.param(np.lib.format.magic(1, 0) + b"junk", id="npy"),
+    ],
+)
+def test_a_bad_label_set_is_permanent(data: bytes) -> None:
+    with pytest.raises(Permanent) as failure:
+        parse_label_set(data)
+    assert failure.value.reason == "bad_label_set"
+
+
+def test_damage_within_a_label_set_is_permanent() -> None:
+    good = npz(labels=LABELS, embeddings=ROWS)
+    for at in range(len(good)):
+        damaged = bytearray(good)
+        damaged[at] ^= 0x55
+        try:
+            parse_label_set(bytes(damaged))
+        except Permanent as exc:
+            assert exc.reason == "bad_label_set"
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff"])
+def test_a_bad_manifest_is_permanent(data: bytes) -> None:
+    with pytest.raises(Permanent) as failure:
+        parse_manifest(data)
+    assert failure.value.reason == "bad_manifest"
+
+
+def test_each_is_fetched_once() -> None:
+    store = CountingStore(json.dumps(GOOD).encode())
+    kept = Artefacts(store)
+    assert kept.manifest("models/a") is kept.manifest("models/a")
+    assert store.gets == ["models/a"]
+
+
+def test_the_least_recently_used_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artefacts, "KEPT_LABEL_SETS", 2)
+    store = CountingStore(npz(labels=LABELS, embeddings=ROWS))
+    kept = Artefacts(store)
+    for key in ("a", "b", "a", "c", "a", "b"):
+        kept.label_set(key)
+    assert store.gets == ["a", "b", "c", "b"]
+
+
+def test_a_failure_is_not_kept() -> None:
+    store = CountingStore(npz(labels=LABELS, embeddings=ROWS))
+    kept = Artefacts(store)
+    for failure in (Unavailable("away"), ObjectNotFound("a")):
+        store.failure = failure
+        with pytest.raises(type(failure)):
+            kept.label_set("a")
+    store.failure = None
+    assert kept.label_set("a").labels == ("cat", "dog")
+
+
+@pytest.mark.integration
+def test_the_starter_models_own(starter_model: Path) -> None:
+    manifest = parse_manifest((starter_model / "manifest.json").read_bytes())
+    label_set = parse_label_set((starter_model / manifest.label_set_file).read_bytes())
+    assert len(label_set.labels) == 1_000
+    assert label_set.embeddings.shape == (1_000, manifest.embedding_dim)
+    assert np.linalg.norm(label_set.embeddings, axis=1) == pytest.approx(1.0, abs=1e-3)

@@ -1,0 +1,115 @@
+"""The Triton client: arrays in and out, and every failure as what a caller can do about it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from contracts import tensors
+from runtime import triton as runtime_triton
+from runtime.errors import Unavailable
+from runtime.triton import InferenceFailed, InferenceRejected, TritonClient
+from standalone.ports import free_port
+from standalone.triton_server import TritonServer
+
+SIZE = tensors.IMAGE_SIZE_PX
+PIXELS = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+
+
+def infer(
+    client: TritonClient,
+    array: np.ndarray = PIXELS,
+    model: str = tensors.IMAGE_MODEL,
+    version: str = "1",
+    output: str = tensors.IMAGE_OUTPUT,
+) -> np.ndarray:
+    return client.infer(model, version, {tensors.IMAGE_INPUT: array}, output)
+
+
+@pytest.mark.integration
+def test_arrays_come_back(triton: TritonServer) -> None:
+    client = TritonClient(str(triton.address), timeout_s=30)
+    embeddings = infer(client)
+    assert embeddings.shape[0] == 2
+    assert embeddings.dtype == np.float32
+    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(1.0, abs=1e-3)
+    client.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "array",
+    [
+        pytest.param(PIXELS[:, :-1], id="wrong shape"),
+        pytest.param(PIXELS.astype(np.float32), id="wrong type"),
+        pytest.param(PIXELS[0], id="no batch"),
+        pytest.param(np.zeros((65, SIZE, SIZE, 3), np.uint8), id="too many"),
+    ],
+)
+def test_a_request_that_cannot_be_right_is_rejected(
+    triton: TritonServer, array: np.ndarray
+) -> None:
+    client = TritonClient(str(triton.address), timeout_s=30)
+    with pytest.raises(InferenceRejected) as refusal:
+        infer(client, array)
+    assert refusal.value.reason == "inference_rejected"
+    client.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("model", "version"), [("none", "1"), (tensors.IMAGE_MODEL, "77")])
+def test_a_model_that_is_not_there_may_still_come(
+    triton: TritonServer, model: str, version: str
+) -> None:
+    client = TritonClient(str(triton.address), timeout_s=30)
+    with pytest.raises(Unavailable):
+        infer(client, model=model, version=version)
+    client.close()
+
+
+@pytest.mark.integration
+def test_a_deadline_that_passed_is_unavailable(triton: TritonServer) -> None:
+    client = TritonClient(str(triton.address), timeout_s=0.000_1)
+    with pytest.raises(Unavailable):
+        infer(client)
+    client.close()
+
+
+def test_nobody_there_is_unavailable() -> None:
+    client = TritonClient(f"127.0.0.1:{free_port()}", timeout_s=5)
+    with pytest.raises(Unavailable):
+        infer(client)
+    client.close()
+    with pytest.raises(Unavailable):
+        infer(client)  # closed
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        ("StatusCode.UNAVAILABLE", "failed to connect", Unavailable),
+        ("StatusCode.CANCELLED", "stopping", Unavailable),
+        ("StatusCode.DEADLINE_EXCEEDED", "late", Unavailable),
+        ("StatusCode.RESOURCE_EXHAUSTED", "queue is full", Unavailable),
+        ("StatusCode.INVALID_ARGUMENT", "unknown model: clip_vit", Unavailable),
+        ("StatusCode.INTERNAL", "model clip_vit is not ready", Unavailable),
+        ("StatusCode.INVALID_ARGUMENT", "unexpected shape", InferenceRejected),
+        ("StatusCode.INTERNAL", "onnx runtime error", InferenceFailed),
+        ("StatusCode.UNKNOWN", "", InferenceFailed),
+        (None, "who knows", InferenceFailed),
+    ],
+)
+def test_failures_are_told_apart(status: str | None, message: str, kind: type[Exception]) -> None:
+    translated = runtime_triton._translated(InferenceServerException(message, status=status))
+    assert type(translated) is kind
+
+
+@pytest.mark.parametrize(
+    "as_numpy",
+    [lambda _name: None, lambda _name: np.frombuffer(b"\x00" * 5, np.float32)],
+    ids=["absent", "cut off"],
+)
+def test_an_answer_that_is_not_whole_has_failed(as_numpy: object) -> None:
+    with pytest.raises(InferenceFailed, match="embedding"):
+        runtime_triton._array(SimpleNamespace(as_numpy=as_numpy), "embedding")
