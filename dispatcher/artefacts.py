@@ -47,10 +47,12 @@ def parse_label_set(data: bytes) -> LabelSet:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             labels = tuple(str(label) for label in arrays["labels"])
             embeddings = np.ascontiguousarray(arrays["embeddings"], dtype=np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as exc:
+    except Exception as exc:  # a damaged zip raises nearly anything
         raise Permanent("bad_label_set", f"The label set cannot be read: {exc}.") from exc
-    if embeddings.ndim != 2 or len(labels) != len(embeddings):  # noqa: PLR2004
+    if embeddings.ndim != 2 or len(labels) != len(embeddings) or not labels:  # noqa: PLR2004
         raise Permanent("bad_label_set", "The label set's names and embeddings do not match.")
+    if not np.isfinite(embeddings).all():
+        raise Permanent("bad_label_set", "The label set's embeddings are not all numbers.")
     return LabelSet(labels, embeddings)
 
 

@@ -77,6 +77,8 @@ class CircuitBreaker:
 
     def _failed(self) -> None:
         with self._lock:
+            if self._state is State.OPEN:  # asked before it opened: tells nothing new
+                return
             self._failures += 1
             if self._state is State.HALF_OPEN or self._failures >= self._threshold:
                 opened = max(1, self._failures - self._threshold + 1)

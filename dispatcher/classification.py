@@ -145,6 +145,9 @@ class Classifier:
         except Retryable as exc:
             self._failed_try(work, exc)
             return
+        if label_set.embeddings.shape[1:] != embedding.shape:
+            _fail(work, Permanent("bad_label_set", "The label set belongs to another model."))
+            return
         work.answer = ImageClassified(
             image_id=event.image_id,
             scores=top_k(embedding, label_set, manifest.logit_scale, self._top_k),

@@ -7,12 +7,13 @@ stays in Kafka.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
@@ -31,6 +32,7 @@ REVOKE_GRACE_S = 2.0
 COMMIT_TIMEOUT_MS = 5_000
 POLL_RETRY_S = 1.0
 
+Offsets = dict[TopicPartition, OffsetAndMetadata]
 AnswerBatch = Callable[[Sequence[ConsumerRecord]], None]
 
 
@@ -49,9 +51,45 @@ class _Assignment:
     ledger: OffsetLedger = field(default_factory=OffsetLedger)
     batches: dict[Future[None], list[ConsumerRecord]] = field(default_factory=dict)
 
+    def begin(self, records: list[ConsumerRecord], batch: Future[None]) -> None:
+        for record in records:
+            self.ledger.start(record.partition, record.offset)
+        metrics.IN_FLIGHT.inc(len(records))
+        self.batches[batch] = records
 
-class ImageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
-    """The loop of the dispatcher's main thread."""
+    def collect(self) -> BaseException | None:
+        """Enter finished batches into the ledger; returns what broke one of them."""
+        error = None
+        for batch in [batch for batch in list(self.batches) if batch.done()]:
+            records = self.batches.pop(batch, [])
+            metrics.IN_FLIGHT.dec(len(records))
+            if batch.exception() is not None:
+                error = batch.exception()
+                continue
+            for record in records:
+                self.ledger.answer(record.partition, record.offset)
+        return error
+
+    def committable(self) -> Offsets:
+        return {
+            TopicPartition(IMAGE_PROCESSING, partition): OffsetAndMetadata(offset, "", -1)
+            for partition, offset in self.ledger.take_committable().items()
+        }
+
+    def settle(self, grace_s: float) -> Offsets:
+        """Let batches in flight finish, within `grace_s`; returns what they made committable."""
+        wait(list(self.batches), timeout=grace_s)
+        self.collect()
+        for records in self.batches.values():
+            metrics.IN_FLIGHT.dec(len(records))
+        return self.committable()
+
+
+class ImageConsumer(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """The loop of the dispatcher's main thread; rebalances reach it on the client's own thread.
+
+    They do so at any time, so whatever a turn does, it does to the assignment it began with.
+    """
 
     def __init__(
         self,
@@ -69,6 +107,7 @@ class ImageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._current = _Assignment()
         self._last_commit_s = 0.0
         self._assigned = False
+        self._must_reread = False
 
     @property
     def is_ready(self) -> bool:
@@ -84,43 +123,54 @@ class ImageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             except KafkaError as exc:
                 log.warning("will retry", action="consume", error=repr(exc))
                 self._lifecycle.sleep(POLL_RETRY_S)
-        self._settle(self._rules.drain_grace_s)
+        leaving, self._current = self._current, _Assignment()
+        self._commit(leaving.settle(self._rules.drain_grace_s))
 
-    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self._assigned = True
         log.info("partitions assigned", action="rebalance", partitions=_numbers(assigned))
 
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Called from within poll, before other members may read these partitions."""
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Called before other members may read these partitions; must not block on the client."""
         self._assigned = False
-        self._settle(REVOKE_GRACE_S)
-        self._current = _Assignment()
+        leaving, self._current = self._current, _Assignment()
+        offsets = leaving.settle(REVOKE_GRACE_S)
+        if offsets:
+            with _commit_outcome():
+                await self._consumer.commit_async(offsets)
         log.info("partitions revoked", action="rebalance", partitions=_numbers(revoked))
 
     def _turn(self) -> None:
         if self._is_full():
-            wait(self._current.batches, timeout=POLL_RETRY_S, return_when=FIRST_COMPLETED)
-        self._collect()
+            wait(list(self._current.batches), POLL_RETRY_S, return_when=FIRST_COMPLETED)
+        error = self._current.collect()
+        if error is not None:
+            log.error("batch was not answered", action="consume", error=repr(error))
+            self._lifecycle.sleep(POLL_RETRY_S)
+            self._must_reread = True
+        if self._must_reread:
+            self._reread()
         if time.monotonic() - self._last_commit_s >= self._rules.commit_interval_s:
-            self._commit()
+            self._commit(self._current.committable())
         if self._is_full():
             self._keep_membership()
-        else:
+        elif not self._lifecycle.stopping:
             self._poll()
 
     def _is_full(self) -> bool:
         return len(self._current.batches) >= self._rules.batches_in_flight
 
     def _poll(self) -> None:
-        timeout_ms = BUSY_POLL_MS if self._current.batches else IDLE_POLL_MS
+        current = self._current
+        timeout_ms = BUSY_POLL_MS if current.batches else IDLE_POLL_MS
         polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=self._rules.batch_size)
         records = [record for batch in polled.values() for record in batch]
         if not records:
             return
-        for record in records:
-            self._current.ledger.start(record.partition, record.offset)
-        metrics.IN_FLIGHT.inc(len(records))
-        self._current.batches[self._executor.submit(self._answer, records)] = records
+        if current is not self._current:  # were they read before or after the rebalance?
+            self._must_reread = True
+            return
+        current.begin(records, self._executor.submit(self._answer, records))
 
     def _keep_membership(self) -> None:
         """Poll without reading, which tells the group that this consumer lives."""
@@ -129,58 +179,32 @@ class ImageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.poll(timeout_ms=0)
         self._consumer.resume(*(partitions & self._consumer.assignment()))
 
-    def _collect(self) -> None:
-        """Enter finished batches into the ledger; a batch that broke is read again."""
-        for future in [future for future in self._current.batches if future.done()]:
-            records = self._current.batches.pop(future)
-            metrics.IN_FLIGHT.dec(len(records))
-            error = future.exception()
-            if error is not None:
-                log.error("batch was not answered", action="consume", error=repr(error))
-                self._lifecycle.sleep(POLL_RETRY_S)
-                self._reread()
-                return
-            for record in records:
-                self._current.ledger.answer(record.partition, record.offset)
-
     def _reread(self) -> None:
-        """Go back to what was committed: at least once, never a gap."""
-        self._settle(REVOKE_GRACE_S)
-        self._current = _Assignment()
+        """Go back to what was committed: at least once, never a gap, so it must not end halfway."""
+        leaving, self._current = self._current, _Assignment()
+        self._commit(leaving.settle(REVOKE_GRACE_S))
         for partition in self._consumer.assignment():
             committed = self._consumer.committed(partition, timeout_ms=COMMIT_TIMEOUT_MS)
-            if committed is None:
-                self._consumer.seek_to_beginning(partition)
-            else:
-                self._consumer.seek(partition, committed)
+            with suppress(ValueError):  # it moved away meanwhile
+                self._consumer.seek(partition, committed or 0)
+        self._must_reread = False
 
-    def _commit(self) -> None:
+    def _commit(self, offsets: Offsets) -> None:
         self._last_commit_s = time.monotonic()
-        offsets = {
-            TopicPartition(IMAGE_PROCESSING, partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in self._current.ledger.take_committable().items()
-        }
-        if not offsets:
-            return
-        try:
-            self._consumer.commit(offsets, timeout_ms=COMMIT_TIMEOUT_MS)
-            metrics.COMMITS.labels("done").inc()
-        except KafkaError as exc:  # others read these records again; the writer sees duplicates
-            metrics.COMMITS.labels("failed").inc()
-            log.warning("offsets not committed", action="commit", error=repr(exc))
+        if offsets:
+            with _commit_outcome():
+                self._consumer.commit(offsets, timeout_ms=COMMIT_TIMEOUT_MS)
 
-    def _settle(self, grace_s: float) -> None:
-        """Let batches in flight finish, within `grace_s`, and commit what they answered."""
-        wait(self._current.batches, timeout=grace_s)
-        for future in [future for future in self._current.batches if future.done()]:
-            records = self._current.batches.pop(future)
-            metrics.IN_FLIGHT.dec(len(records))
-            if future.exception() is None:
-                for record in records:
-                    self._current.ledger.answer(record.partition, record.offset)
-        for records in self._current.batches.values():
-            metrics.IN_FLIGHT.dec(len(records))
-        self._commit()
+
+@contextmanager
+def _commit_outcome() -> Iterator[None]:
+    """A failed commit loses nothing: the records are read again, the writer sees duplicates."""
+    try:
+        yield
+        metrics.COMMITS.labels("done").inc()
+    except KafkaError as exc:
+        metrics.COMMITS.labels("failed").inc()
+        log.warning("offsets not committed", action="commit", error=repr(exc))
 
 
 def _numbers(partitions: Collection[TopicPartition]) -> list[int]:

@@ -39,7 +39,7 @@ class Embedder:
         """A model that fails on a plain grey picture too is at fault itself: it is unavailable."""
         try:
             return self._infer(manifest, batch)
-        except InferenceFailed:
+        except (InferenceFailed, InferenceRejected):
             canary = np.full_like(batch[:1], GREY)
             try:
                 self._infer(manifest, canary)
@@ -48,9 +48,13 @@ class Embedder:
             raise
 
     def _infer(self, manifest: Manifest, batch: Pixels) -> Embeddings:
-        return self._triton.infer(
+        embeddings = self._triton.infer(
             manifest.image_model,
             manifest.triton_version,
             {tensors.IMAGE_INPUT: batch},
             tensors.IMAGE_OUTPUT,
         )
+        expected = (len(batch), manifest.embedding_dim)
+        if embeddings.shape != expected or not np.isfinite(embeddings).all():
+            raise InferenceFailed(f"embeddings {embeddings.shape} are not numbers {expected}")
+        return embeddings

@@ -34,10 +34,18 @@ def decode_cursor(cursor: str | None) -> int | None:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """Query times without an offset are UTC, as the API's own are."""
-    if moment is None or moment.tzinfo is not None:
-        return moment
-    return moment.replace(tzinfo=timezone.utc)
+    """Query times without an offset are UTC, as the API's own are.
+
+    Raises Unusable for one that is beyond the years 1 to 9999 in UTC.
+    """
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError as exc:
+        raise Unusable("A time lies outside the years 1 to 9999 in UTC; correct it.") from exc
 
 
 def search_text(text: str | None) -> str | None:

@@ -91,7 +91,8 @@ def check_model(registry: Registry, objects: ObjectStore, triton: TritonClient) 
             tensors.IMAGE_OUTPUT,
         )
         length = float(np.linalg.norm(embedding[0]))
-        if embedding.shape != (1, manifest.embedding_dim) or abs(length - 1) > UNIT_TOLERANCE:
+        is_unit = abs(length - 1) <= UNIT_TOLERANCE  # which NaN is not
+        if embedding.shape != (1, manifest.embedding_dim) or not is_unit:
             raise NotReady(f"the canary's embedding is {embedding.shape}, length {length:.3f}")
 
     return check

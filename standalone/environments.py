@@ -178,7 +178,7 @@ def _install(environments: Sequence[Environment], console: Console) -> None:
         outdated = [environment for environment in environments if not environment.is_current]
         if outdated:
             machine.check_space(here)
-            machine.check_libpython()
+            machine.check_libpython(environments[-1].folder)
             _install_side_by_side(outdated, console)
     finally:
         os.close(lock)

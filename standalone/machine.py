@@ -10,6 +10,9 @@ from pathlib import Path
 
 from standalone import triton
 
+LIBPYTHON_IN_WHEEL = (3, 13)
+"""Triton's wheel brings the shared library of this version, and no other."""
+
 LOWEST_GLIBC = (2, 35)
 FREE_BYTES_NEEDED = 2_000_000_000
 COMPOSE = "Use Docker instead: docker compose up"
@@ -71,10 +74,12 @@ def check_space(machine: Machine) -> None:
         )
 
 
-def check_libpython() -> None:
-    """Raises CannotInstall."""
+def check_libpython(environment: Path) -> None:
+    """`environment` is Triton's, perhaps not there yet. Raises CannotInstall."""
+    if sys.version_info[:2] == LIBPYTHON_IN_WHEEL:
+        return
     try:
-        triton.libpython_directory()
+        triton.libpython_directory(environment)
     except triton.TritonUnavailableError as exc:
         raise CannotInstall(f"{exc}. {COMPOSE}") from exc
 

@@ -90,9 +90,9 @@ def libpython_directory(bundled: Path) -> Path:
         if (place / name).is_file():
             return place
     raise TritonUnavailableError(
-        f"{name} was not found, and Triton's Python backend needs it: install it "
-        f"(Debian, Ubuntu: apt install libpython{major}.{minor}; Fedora: dnf install python3-libs), "
-        "or use a Python that was built with --enable-shared"
+        f"{name} was not found, and Triton's Python backend needs it: install it (Debian, Ubuntu: "
+        f"apt install libpython{major}.{minor}; Fedora: dnf install python3-libs), or use "
+        "a Python that was built with --enable-shared"
     )
 
 

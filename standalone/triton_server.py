@@ -15,6 +15,9 @@ from standalone.steps import StartError, Steps
 TIMEOUT_S = 2.0
 STOP_GRACE_S = triton.EXIT_TIMEOUT_S + 5.0
 
+BACKENDS = Path("backends")
+MODELS = Path("models")
+
 ENVIRONMENT = REPOSITORY_ROOT / ".venv-triton"
 MODEL_REPOSITORY = REPOSITORY_ROOT / "model_repository"
 
@@ -37,19 +40,23 @@ class TritonServer(Part):
         self.metrics_address = loopback(metrics_port)
         self._model_repository = model_repository
         self._environment = environment
-        self._backends = data_dir / "triton" / "backends"
+        self._folder = data_dir / "triton"
         self._shared_memory_prefix = triton.shared_memory_prefix(data_dir)
 
     def prepare(self, steps: Steps) -> None:
+        """Triton hands paths to a shell, unquoted: so it gets relative ones, without any spaces."""
         self._remove_shared_memory()
-        triton.lay_out_backends(self._installation(), self._backends)
+        triton.lay_out_backends(self._installation(), self._folder / BACKENDS)
+        models = self._folder / MODELS
+        models.unlink(missing_ok=True)
+        models.symlink_to(self._model_repository.resolve())
 
     def command(self) -> Command:
         installation = self._installation()
         arguments = triton.command(
             installation,
-            model_repository=self._model_repository,
-            backends=self._backends,
+            model_repository=MODELS,
+            backends=BACKENDS,
             host=LOOPBACK,
             grpc_port=self.address.port,
             metrics_port=self.metrics_address.port,
@@ -61,6 +68,7 @@ class TritonServer(Part):
             self.log_path,
             environment=triton.environment(installation, os.environ),
             inherits_environment=False,
+            working_directory=self._folder,
         )
 
     def is_ready(self) -> bool:

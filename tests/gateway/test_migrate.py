@@ -7,10 +7,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 
-from gateway.database import Database
+from gateway.database import Database, Unstorable
 from gateway.migrate import MIGRATIONS, migrate
 from standalone.postgres import EmbeddedPostgres
 from tests.conftest import ROOT, administer, url_of
@@ -124,5 +123,5 @@ def test_the_schema_has_what_readers_and_the_outbox_search_by(empty: Database) -
 def test_a_status_outside_the_enum_is_refused(empty: Database) -> None:
     migrate(empty)
     image = rows.insert(empty)
-    with pytest.raises(psycopg2.Error), empty.statement() as cursor:
+    with pytest.raises(Unstorable), empty.statement() as cursor:
         cursor.execute("UPDATE images SET status = 'LOST' WHERE id = %s", (image.id,))

@@ -61,17 +61,14 @@ def test_tensors_are_those_of_the_contract(path: Path) -> None:
 
 
 @each(CONFIGURATIONS)
-def test_requests_batch_soon_and_never_queue_without_end(path: Path) -> None:
+def test_requests_batch_without_waiting_for_long(path: Path) -> None:
     config = parse(path)
     assert config.max_batch_size == MAX_BATCH_SIZE
     assert config.HasField("dynamic_batching")
     batching = config.dynamic_batching
     assert batching.max_queue_delay_microseconds <= DELAY_LIMIT_US
     assert not batching.preferred_batch_size
-    policy = batching.default_queue_policy
-    assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
-    assert policy.default_timeout_microseconds > 0
-    assert policy.max_queue_size > 0
+    assert not batching.HasField("default_queue_policy")  # it stalls lone requests: see the files
 
 
 @each(CONFIGURATIONS)

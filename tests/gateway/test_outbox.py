@@ -1,0 +1,149 @@
+"""Outbox: rows are claimed by one relay at a time, marked once acknowledged, overdue in time."""
+
+import pytest
+
+from gateway import outbox
+from gateway.database import Database
+from gateway.images import Status
+from gateway.outbox import Overdue
+from runtime.kafka import Ack
+from tests.gateway import rows
+
+pytestmark = pytest.mark.integration
+
+FIRST_S, CAP_S = 10.0, 40.0
+
+
+def publish(database: Database, *image_ids: int, ago_s: float = 0, attempts: int = 1) -> None:
+    """As a relay did, `ago_s` seconds ago, for the `attempts`th time."""
+    with database.transaction() as cursor:
+        outbox.mark_published(cursor, [(each, Ack(each % 6, each * 10)) for each in image_ids])
+        cursor.execute(
+            "UPDATE images SET publish_attempts = %s,"
+            " published_at = clock_timestamp() - make_interval(secs => %s) WHERE id = ANY(%s)",
+            (attempts, ago_s, list(image_ids)),
+        )
+
+
+def claimed(database: Database, limit: int = 100) -> list[int]:
+    with database.transaction() as cursor:
+        return [row.id for row in outbox.claim(cursor, limit)]
+
+
+def overdue(database: Database, limit: int = 100) -> list[Overdue]:
+    with database.transaction() as cursor:
+        return outbox.overdue(cursor, FIRST_S, CAP_S, limit)
+
+
+def test_a_claimed_row_holds_what_its_event_needs(database: Database) -> None:
+    new = rows.new_image()
+    image = rows.insert(database, s3_key=new.s3_key)
+    with database.transaction() as cursor:
+        (row,) = outbox.claim(cursor, 10)
+    assert row == outbox.Unpublished(
+        image.id, new.s3_key, "image/jpeg", "models/m.json", "imagenet-1k", "label-sets/l.npz",
+        rows.TRACE_ID,
+    )  # fmt: skip
+
+
+def test_the_oldest_come_first(database: Database) -> None:
+    inserted = [rows.insert(database).id for _ in range(5)]
+    assert claimed(database, limit=3) == inserted[:3]
+
+
+def test_two_relays_never_hold_the_same_row(database: Database) -> None:
+    inserted = [rows.insert(database).id for _ in range(6)]
+    with database.transaction() as first, database.transaction() as second:
+        ours = [row.id for row in outbox.claim(first, 4)]
+        theirs = [row.id for row in outbox.claim(second, 4)]
+        assert (ours, theirs) == (inserted[:4], inserted[4:])
+
+
+def test_what_a_dead_relay_held_is_free_again(database: Database) -> None:
+    image = rows.insert(database)
+    with pytest.raises(KeyboardInterrupt), database.transaction() as cursor:
+        assert outbox.claim(cursor, 1)
+        raise KeyboardInterrupt
+    assert claimed(database) == [image.id]
+
+
+def test_a_published_row_is_processing_and_claimed_no_more(database: Database) -> None:
+    one, two = rows.insert(database), rows.insert(database)
+    publish(database, one.id)
+    assert claimed(database) == [two.id]
+    assert rows.find(database, one.id).status is Status.PROCESSING
+    assert rows.find(database, one.id).updated_at > one.updated_at
+    assert rows.value(
+        database, "SELECT (kafka_partition, kafka_offset) FROM images WHERE id = %s", one.id
+    ) == (f"({one.id % 6},{one.id * 10})")
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+def test_terminal_rows_are_never_claimed_nor_overdue(database: Database, status: str) -> None:
+    image = rows.insert(database)
+    rows.execute(database, "UPDATE images SET status = %s::image_status", status)
+    assert claimed(database) == []
+    publish_time = "UPDATE images SET published_at = '2020-01-01', publish_attempts = 1"
+    rows.execute(database, publish_time)
+    assert overdue(database) == []
+    with database.transaction() as cursor:
+        assert outbox.reopen(cursor, [image.id]) == 0
+
+
+@pytest.mark.parametrize(
+    ("attempts", "ago_s", "is_overdue"),
+    [
+        (1, 9, False),
+        (1, 11, True),
+        (2, 19, False),
+        (2, 21, True),
+        (3, 39, False),
+        (3, 41, True),
+        (4, 39, False),
+        (4, 41, True),  # the cap
+        (5_000, 41, True),
+    ],
+)
+def test_deadlines_double_up_to_the_cap(
+    database: Database, attempts: int, ago_s: float, is_overdue: bool
+) -> None:
+    image = rows.insert(database)
+    publish(database, image.id, ago_s=ago_s, attempts=attempts)
+    expected = [Overdue(image.id, image.id % 6, image.id * 10)] if is_overdue else []
+    assert overdue(database) == expected
+
+
+def test_the_longest_overdue_come_first(database: Database) -> None:
+    inserted = [rows.insert(database).id for _ in range(3)]
+    for image_id, ago_s in zip(inserted, (50, 90, 70), strict=True):
+        publish(database, image_id, ago_s=ago_s)
+    assert [row.id for row in overdue(database, limit=2)] == [inserted[1], inserted[2]]
+
+
+def test_a_reopened_row_is_claimed_again_and_its_attempts_count(database: Database) -> None:
+    image = rows.insert(database)
+    publish(database, image.id, ago_s=60)
+    with database.transaction() as cursor:
+        assert outbox.reopen(cursor, [image.id, image.id + 1]) == 1
+    assert claimed(database) == [image.id]
+    with database.transaction() as cursor:
+        outbox.mark_published(cursor, [(image.id, Ack(0, 1))])
+    assert rows.value(database, "SELECT publish_attempts FROM images") == 2
+
+
+def test_the_age_is_that_of_the_oldest_unpublished_row(database: Database) -> None:
+    def age_s() -> float:
+        with database.statement() as cursor:
+            return outbox.age_s(cursor)
+
+    assert age_s() == 0
+    image = rows.insert(database)
+    rows.execute(database, "UPDATE images SET updated_at = clock_timestamp() - interval '9 s'")
+    rows.insert(database)
+    assert 9 <= age_s() < 12
+    publish(database, image.id, ago_s=60)
+    assert age_s() < 3
+    rows.execute(database, "UPDATE images SET updated_at = '2020-01-01' WHERE id = %s", image.id)
+    with database.transaction() as cursor:
+        outbox.reopen(cursor, [image.id])
+    assert age_s() < 3  # it has waited for the relay since now, not since its upload

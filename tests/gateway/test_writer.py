@@ -1,0 +1,270 @@
+"""Writer: results become terminal rows once, and offsets move only behind what was committed."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from kafka.errors import KafkaError
+
+from contracts.topics import CLASSIFICATION_RESULTS, PROCESSING_ERRORS, WRITER_GROUP
+from gateway import cache as cache_module
+from gateway import images
+from gateway.cache import Cache, Found
+from gateway.database import Database
+from gateway.images import Status
+from gateway.notifications import TERMINAL, Listener, parse_ids
+from gateway.writer import Writer
+from runtime import kafka
+from runtime.errors import Unavailable
+from runtime.lifecycle import Lifecycle
+from runtime.settings import KafkaSettings
+from tests.gateway import fakes, rows
+from tests.gateway.backlogs import unread
+from tests.gateway.waits import until
+
+pytestmark = pytest.mark.integration
+
+BASE = "http://cdn/images"
+RESULTS, ERRORS = CLASSIFICATION_RESULTS, PROCESSING_ERRORS
+
+
+@pytest.fixture
+def cache(redis_url: str) -> Iterator[Cache]:
+    connected = cache_module.connect(redis_url, 1.0)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def writer(database: Database, cache: Cache) -> Writer:
+    return Writer(database, cache, BASE)
+
+
+def record(topic: str, value: bytes | None) -> fakes.Record:
+    return fakes.Record(topic, value)
+
+
+def result(image_id: int) -> fakes.Record:
+    return record(RESULTS, rows.classified(image_id).to_json())
+
+
+def failure(image_id: int) -> fakes.Record:
+    return record(ERRORS, rows.failed(image_id, "It is cut off.").to_json())
+
+
+def test_results_and_failures_become_terminal_rows(
+    database: Database, writer: Writer, cache: Cache
+) -> None:
+    good, bad = rows.insert(database).id, rows.insert(database).id
+    done = writer.write([result(good), failure(bad)])
+    assert {image.id: image.status for image in done} == {
+        good: Status.COMPLETED, bad: Status.FAILED,
+    }  # fmt: skip
+    assert rows.find(database, bad).failure_reason == "It is cut off."
+    for image_id, status in ((good, "COMPLETED"), (bad, "FAILED")):
+        found = cache.get(image_id)
+        assert found is not None
+        assert json.loads(found.resource or b"")["status"] == status
+
+
+def test_those_who_wait_are_told(database: Database, writer: Writer) -> None:
+    listener = Listener(database, TERMINAL)
+    listener.wait(0)
+    one, two = rows.insert(database).id, rows.insert(database).id
+    writer.write([result(one), failure(two), result(two + 1)])
+    assert sorted(parse_ids(until(lambda: listener.wait(1)))) == [one, two]
+    listener.close()
+
+
+def test_writing_again_changes_nothing(database: Database, writer: Writer) -> None:
+    image = rows.insert(database)
+    writer.write([result(image.id)])
+    before = rows.find(database, image.id)
+    assert writer.write([result(image.id), failure(image.id)]) == []
+    assert rows.find(database, image.id) == before
+
+
+def test_the_first_of_two_verdicts_in_one_poll_stands(database: Database, writer: Writer) -> None:
+    image = rows.insert(database)
+    done = writer.write([failure(image.id), result(image.id), result(image.id)])
+    assert [each.status for each in done] == [Status.COMPLETED]
+
+
+def test_a_deleted_image_stays_deleted(database: Database, writer: Writer, cache: Cache) -> None:
+    image = rows.insert(database)
+    with database.statement() as cursor:
+        images.delete(cursor, image.id)
+    cache.forget(image.id)
+    assert writer.write([result(image.id)]) == []
+    assert cache.get(image.id) == Found(None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, b"", b"{", b"[]", b"null", b'{"imageId": "1"}', b"\xff\xfe", b'{"imageId": 1}'],
+    ids=repr,
+)
+@pytest.mark.parametrize("topic", [RESULTS, ERRORS])
+def test_what_is_no_event_is_passed_over(
+    database: Database, writer: Writer, topic: str, value: bytes | None
+) -> None:
+    image = rows.insert(database)
+    (done,) = writer.write([record(topic, value), result(image.id)])
+    assert done.id == image.id
+
+
+def unstorable(image_id: int) -> dict[str, fakes.Record]:
+    plain = rows.classified(image_id).to_json()
+    no_number = rows.classified(image_id, confidence=float("nan"))
+    return {
+        "nul-label": record(RESULTS, rows.classified(image_id, "a\0b").to_json()),
+        "surrogate": record(RESULTS, plain.replace(b"tabby cat", rb"\ud800")),
+        "not-a-number": record(RESULTS, no_number.to_json()),
+        "huge-id": record(RESULTS, rows.classified(10**40).to_json()),
+        "nul-reason": record(ERRORS, rows.failed(image_id, "a\0b").to_json()),
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(unstorable(1)))
+def test_what_postgres_cannot_hold_does_not_stop_the_others(
+    database: Database, writer: Writer, kind: str
+) -> None:
+    bad, good, also_good = (rows.insert(database).id for _ in range(3))
+    done = writer.write([result(good), unstorable(bad)[kind], failure(also_good)])
+    assert sorted(image.id for image in done) == [good, also_good]
+    assert rows.find(database, bad).status is Status.PENDING
+
+
+def test_without_redis_rows_are_written_all_the_same(database: Database) -> None:
+    image = rows.insert(database)
+    without = Writer(database, cache_module.connect("redis://127.0.0.1:1/0", 0.1), BASE)
+    assert [each.id for each in without.write([result(image.id)])] == [image.id]
+
+
+# The order of a turn: rows, cache, offsets
+
+
+def run_until(writer: Writer, consumer: fakes.Consumer, done: Callable[[], bool]) -> None:
+    lifecycle = Lifecycle()
+    thread = threading.Thread(target=writer.run, args=(consumer, lifecycle))
+    thread.start()
+    try:
+        until(done)
+    finally:
+        lifecycle.stop()
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_offsets_are_committed_behind_the_rows_and_the_cache(
+    database: Database, writer: Writer, cache: Cache
+) -> None:
+    """Goes red when offsets are committed first."""
+    image = rows.insert(database)
+    seen: list[tuple[Status, bool]] = []
+
+    def look() -> None:
+        seen.append((rows.find(database, image.id).status, cache.get(image.id) is not None))
+
+    consumer = fakes.Consumer(RESULTS, [rows.classified(image.id).to_json()], look)
+    run_until(writer, consumer, lambda: consumer.committed == 1)
+    assert seen == [(Status.COMPLETED, True)]
+
+
+def test_a_commit_that_fails_is_done_again_with_its_records(
+    database: Database, writer: Writer
+) -> None:
+    image = rows.insert(database)
+    faults = [KafkaError("no coordinator")]
+
+    def fail_once() -> None:
+        if faults:
+            raise faults.pop()
+
+    consumer = fakes.Consumer(RESULTS, [rows.classified(image.id).to_json()], fail_once)
+    run_until(writer, consumer, lambda: consumer.committed == 1)
+    assert consumer.steps[:4] == ["poll", "seek", "poll", "commit"]
+    assert rows.find(database, image.id).status is Status.COMPLETED
+
+
+def test_while_postgres_is_away_records_are_kept_and_written_later(
+    database_url: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when a failed write does not rewind."""
+    database = Database(database_url, pool_size=2, timeout_s=2)
+    image = rows.insert(database)
+    connect, tried = database.connect, threading.Event()
+
+    def away() -> object:
+        tried.set()
+        raise Unavailable("Postgres is away")
+
+    monkeypatch.setattr(database, "connect", away)
+    database.close()
+    consumer = fakes.Consumer(RESULTS, [rows.classified(image.id).to_json()])
+
+    def back_and_committed() -> bool:
+        if tried.is_set():
+            monkeypatch.setattr(database, "connect", connect)
+        return consumer.committed == 1
+
+    run_until(Writer(database, cache, BASE), consumer, back_and_committed)
+    assert consumer.steps[:2] == ["poll", "seek"]
+    assert rows.find(database, image.id).status is Status.COMPLETED
+    database.close()
+
+
+# On real brokers
+
+
+def send(settings: KafkaSettings, topic: str, *values: bytes) -> None:
+    producer = kafka.producer(settings, "test")
+    acks = producer.send_all([kafka.Record(topic, b"1", value, []) for value in values])
+    assert all(isinstance(ack, kafka.Ack) for ack in acks)
+    producer.close()
+
+
+def run_on(
+    settings: KafkaSettings, writer: Writer, done: Callable[[], bool], *, crash: bool = False
+) -> None:
+    """A writer process's life, ended in order or between the rows and the offsets."""
+    consumer = kafka.consumer(settings, WRITER_GROUP, "writer", 100)
+    lifecycle = Lifecycle()
+    if crash:
+        consumer.commit = lambda _offsets: lifecycle.stop()
+    thread = threading.Thread(target=writer.run, args=(consumer, lifecycle))
+    thread.start()
+    try:
+        until(done, within_s=20)
+    finally:
+        lifecycle.stop()
+        thread.join(timeout=10)
+        consumer.close(autocommit=False, timeout_ms=2_000)
+
+
+def test_both_topics_are_written_and_committed(
+    database: Database, writer: Writer, kafka_settings: KafkaSettings
+) -> None:
+    good, bad = rows.insert(database).id, rows.insert(database).id
+    send(kafka_settings, RESULTS, b"rubbish", rows.classified(good).to_json())
+    send(kafka_settings, ERRORS, rows.failed(bad).to_json())
+    run_on(kafka_settings, writer, lambda: unread(kafka_settings) == 0)
+    assert rows.find(database, good).status is Status.COMPLETED
+    assert rows.find(database, bad).status is Status.FAILED
+
+
+def test_a_crash_before_the_commit_repeats_without_harm(
+    database: Database, writer: Writer, kafka_settings: KafkaSettings
+) -> None:
+    image = rows.insert(database)
+    send(kafka_settings, RESULTS, rows.classified(image.id).to_json())
+
+    def is_done() -> bool:
+        return rows.find(database, image.id).status is Status.COMPLETED
+
+    run_on(kafka_settings, writer, is_done, crash=True)
+    assert unread(kafka_settings) == 1
+    before = rows.find(database, image.id)
+    run_on(kafka_settings, writer, lambda: unread(kafka_settings) == 0)
+    assert rows.find(database, image.id) == before
