@@ -7,7 +7,7 @@ retry, never a verdict about a message.
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +78,9 @@ class Producer:
 
     def close(self) -> None:
         with self._lock:
-            if self._client is not None:
-                self._client.close(timeout=CLOSE_TIMEOUT_S)
-                self._client = None
+            client, self._client = self._client, None
+        if client is not None:
+            _close(client, CLOSE_TIMEOUT_S)
 
     def _connected(self) -> KafkaProducer:
         with self._lock:
@@ -110,7 +110,13 @@ class Producer:
         with self._lock:
             if self._client is client:
                 self._client = None
-        client.close(timeout=0)
+        _close(client, timeout_s=0)
+
+
+def _close(client: KafkaProducer, timeout_s: float) -> None:
+    """Each record has its outcome already, so a broker that does not let go takes none with it."""
+    with suppress(KafkaError):
+        client.close(timeout=timeout_s)
 
 
 def producer(settings: KafkaSettings, client_id: str) -> Producer:

@@ -22,7 +22,6 @@ JVM_OPTIONS = [
     "-XX:TieredStopAtLevel=1",  # half the processor time of a start, which is what a laptop feels
     "-XX:+ExitOnOutOfMemoryError",
 ]
-CLASS_ARCHIVE = "classes.jsa"
 LOG_SETTINGS = Path(__file__).parent / "apache_kafka" / "log4j2.properties"
 
 
@@ -75,17 +74,7 @@ class ApacheKafka(Kafka):
             self._format(steps)
 
     def command(self) -> Command:
-        arguments = [*JVM_OPTIONS, self._class_archive(), "kafka.Kafka", "server.properties"]
-        return self._java(self.name, arguments)
-
-    def _class_archive(self) -> str:
-        """Java writes what it loaded when it first ends, and then starts with half the work.
-
-        One that another Java wrote, or that is cut off, it leaves aside by itself.
-        """
-        archive = self._folder / CLASS_ARCHIVE
-        option = "SharedArchiveFile" if archive.exists() else "ArchiveClassesAtExit"
-        return f"-XX:{option}={archive.name}"
+        return self._java(self.name, [*JVM_OPTIONS, "kafka.Kafka", "server.properties"])
 
     def _format(self, steps: Steps) -> None:
         """Made beside its place and renamed at the end: an interrupted one is made anew."""

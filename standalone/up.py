@@ -5,7 +5,8 @@ The order of the start is in `startup.py`.
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +21,8 @@ from standalone.supervisor import Supervisor
 
 BLOCKING_CALLS_AT_ONCE = 32
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+SAME_REQUEST_S = 0.3
 
 STOPPED = 0
 CANNOT_GO_ON = 1
@@ -72,21 +75,32 @@ async def _serve(settings: StandaloneSettings, folder: DataFolder, console: Cons
 
 
 class StopRequests:
-    """The first signal asks all to end, the second ends them."""
+    """The first signal asks all to end, one that comes later ends them.
 
-    def __init__(self, console: Console, supervisor: Supervisor) -> None:
+    What follows at once is the first again: `make` passes on what the whole group was sent.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        supervisor: Supervisor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.requested = asyncio.Event()
         self.impatient = False
+        self._requested_at = 0.0
         self._console = console
         self._supervisor = supervisor
+        self._clock = clock
 
     def request(self) -> None:
-        if self.requested.is_set():
+        if not self.requested.is_set():
+            self._console.event("stopping; the same again ends everything at once")
+            self._requested_at = self._clock()
+            self.requested.set()
+        elif self._clock() - self._requested_at > SAME_REQUEST_S:
             self.impatient = True
             self._supervisor.kill()
-        else:
-            self._console.event("stopping; the same again ends everything at once")
-            self.requested.set()
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, object]) -> None:

@@ -77,7 +77,7 @@ def samples(client: httpx.Client) -> dict[str, float]:
     answer = client.get(METRICS)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
-    found = re.findall(r"^([a-z_]+(?:\{[^}]*\})?) ([\d.e+-]+)$", answer.text, re.MULTILINE)
+    found = re.findall(r"^([a-z_]+(?:\{.*\})?) ([\d.e+-]+)$", answer.text, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 

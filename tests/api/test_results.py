@@ -155,9 +155,7 @@ def test_an_image_url_of_nobody_is_not_found(client: httpx.Client, name: str) ->
 
 def test_pages_hold_every_image_once(client: httpx.Client) -> None:
     word = f"paging{uuid.uuid4().hex}"
-    inserted = [
-        road.uploaded_id(client, description=f"A {word} picture") for _ in range(7)
-    ]
+    inserted = [road.uploaded_id(client, description=f"A {word} picture") for _ in range(7)]
     seen: list[int] = []
     cursor: dict[str, str] = {}
     for _ in range(4):

@@ -261,6 +261,7 @@ class FakeClient:
 
     def close(self, timeout: float) -> None:
         self.closed = True
+        raise KafkaTimeoutError("the broker does not let go")
 
 
 @pytest.mark.parametrize(

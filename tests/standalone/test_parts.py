@@ -11,13 +11,15 @@ import redis
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
-from standalone import kafka_jars
+from standalone import kafka_jars, triton
 from standalone.kafka import ApacheKafka, Kafka, TansuKafka
 from standalone.part import Part
 from standalone.ports import free_port
 from standalone.postgres import EmbeddedPostgres
+from standalone.readiness import http_ok
 from standalone.redis import RedisServer
 from standalone.steps import StartError
+from standalone.triton_server import MODEL_REPOSITORY, TritonServer
 from tests.conftest import unavailable
 
 pytestmark = pytest.mark.integration
@@ -142,6 +144,25 @@ def test_the_embedded_broker_forgets_its_topics(
     run(part)
     with KafkaAdminClient(bootstrap_servers=part.bootstrap_servers) as admin:
         assert TOPIC not in admin.list_topics()
+
+
+def test_triton_is_back_after_a_kill_and_leaves_no_shared_memory(
+    run: Callable[[Part], None], tmp_path: Path
+) -> None:
+    """In a folder with a space in its name, which Triton itself would not quote."""
+    if not (MODEL_REPOSITORY / "clip_vit" / "1" / "manifest.json").exists():
+        unavailable("the starter model is not assembled: make up, or make test for all of it")
+    data_dir = tmp_path / "a folder"
+    part = TritonServer(data_dir, free_port(), free_port())
+    run(part)
+    killed = part.pid
+    part.kill()
+    assert not part.is_ready()
+    run(part)
+    assert part.pid != killed
+    assert http_ok(part.metrics_address, "/metrics")
+    part.stop()
+    assert not list(triton.SHARED_MEMORY.glob(f"{triton.shared_memory_prefix(data_dir)}*"))
 
 
 def test_a_part_that_cannot_start_shows_its_last_words(

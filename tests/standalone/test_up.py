@@ -9,8 +9,10 @@ import pytest
 from standalone.console import Console
 from standalone.data_folder import DataFolder
 from standalone.ports import free_port
+from standalone.process_table import ProcessTable
 from standalone.settings import StandaloneSettings
-from standalone.up import up
+from standalone.supervisor import Supervisor
+from standalone.up import StopRequests, up
 
 
 @pytest.fixture
@@ -37,6 +39,26 @@ def test_a_taken_port_is_named_with_what_to_do(
     assert f"sport = :{port}" in message
     suggested = int(message.rpartition(f"{variable}=")[2].split()[0])
     assert suggested != port
+
+
+@pytest.mark.parametrize(
+    ("seconds_after_the_first", "killed"),
+    [([], False), ([0.0, 0.2], False), ([0.4], True), ([0.1, 2.0], True)],
+)
+def test_only_a_later_signal_ends_everything_at_once(
+    tmp_path: Path, said: io.StringIO, seconds_after_the_first: list[float], killed: bool
+) -> None:
+    console = Console(said)
+    supervisor = Supervisor(tmp_path, ProcessTable(tmp_path / "processes.json"), console)
+    now_s = 100.0
+    stop = StopRequests(console, supervisor, clock=lambda: now_s)
+    stop.request()
+    for seconds in seconds_after_the_first:
+        now_s = 100.0 + seconds
+        stop.request()
+    assert stop.requested.is_set()
+    assert stop.impatient is killed
+    assert said.getvalue().count("stopping") == 1
 
 
 def test_a_data_folder_in_use_is_named(tmp_path: Path, said: io.StringIO) -> None:
