@@ -81,7 +81,8 @@ class Writer:
                 alone += [self._store([], [failure]) for failure in failures]
                 return [image for stored in alone for image in stored]
             metrics.RESULTS_INVALID.inc()
-            for event in (*results, *failures):
+            events: list[ImageClassified | ImageFailed] = [*results, *failures]
+            for event in events:
                 log.error("event cannot be stored", action="write", image_id=event.image_id,
                           trace_id=event.trace_id, error=str(exc))  # fmt: skip
             return []

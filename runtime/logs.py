@@ -10,7 +10,7 @@ LogFormat = Literal["json", "console"]
 
 # Libraries that log each request, reconnect or bad body, which our own lines already say better.
 _QUIET = {
-    "kafka": logging.ERROR,
+    "kafka": logging.CRITICAL,
     "python_multipart": logging.ERROR,
     "uvicorn": logging.WARNING,
     "uvicorn.error": logging.WARNING,

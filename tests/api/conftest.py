@@ -73,7 +73,7 @@ def platform(services: Services) -> Iterator[Platform]:
     gateway = services.gateway
     made = Platform(
         services,
-        gateway.api(GATEWAY_READINESS_CACHE_S="0.2"),
+        gateway.api(GATEWAY_READINESS_CACHE_S="0.2", GATEWAY_DATABASE_RETRY_S="4"),
         gateway.background("relay", GATEWAY_SWEEP_INTERVAL_S="0.5", GATEWAY_SWEEP_DEADLINE_S="3"),
         gateway.background("writer"),
         gateway.dispatcher(),

@@ -1,4 +1,4 @@
-"""Rubbish over real HTTP: each gets its code and a word, none leaves a trace or hurts the server."""
+"""Rubbish over real HTTP: each gets its code and a word, and none leaves a trace."""
 
 import io
 import json

@@ -68,14 +68,13 @@ def test_without_postgres_the_answer_is_503_and_when_to_come_back(
     assert_completed(client, [image_id])
     stored = services.gateway.stored()
     with away(services.postgres):
-        for ask in (
-            lambda: road.upload(client),
-            lambda: client.get("/api/v1/images"),
-            lambda: client.get(f"/api/v1/images/{image_id}/content"),
-            lambda: client.get("/api/v1/images/987654321"),
-            lambda: client.delete(f"/api/v1/images/{image_id}"),
+        for answer in (
+            road.upload(client),
+            client.get("/api/v1/images"),
+            client.get(f"/api/v1/images/{image_id}/content"),
+            client.get("/api/v1/images/987654321"),
+            client.delete(f"/api/v1/images/{image_id}"),
         ):
-            answer = ask()
             road.problem_of(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
         assert client.get(f"/api/v1/images/{image_id}").status_code == 200  # it was cached
@@ -104,7 +103,8 @@ def test_a_short_restart_of_postgres_costs_no_upload(
     until(lambda: len(answers) >= 5)
     with away(services.postgres):
         time.sleep(0.3)
-    until(lambda count=len(answers): len(answers) >= count + 5)
+    behind_the_restart = len(answers) + 5
+    until(lambda: len(answers) >= behind_the_restart)
     stop.set()
     for thread in threads:
         thread.join()

@@ -1,18 +1,25 @@
 """SIGTERM: every process ends with 0, promptly, whoever still waits and whatever is away."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gateway import images
+from gateway.database import Database
+from standalone.command import loopback
+from standalone.postgres import EmbeddedPostgres
 from tests.api import road
 from tests.api.conftest import Platform, Services
 from tests.api.road import NOWHERE, Gateway, Process
 from tests.api.wire import Wire
+from tests.gateway import rows
 from tests.gateway.waits import until
 
 pytestmark = pytest.mark.integration
@@ -48,70 +55,64 @@ def test_idle_connections_do_not_hold_it(api: Process) -> None:
         assert_stops(api)
 
 
-def test_who_waits_is_answered_and_does_not_hold_it(services: Services, api: Process) -> None:
-    """No relay of this test's own is asked: the image stays PENDING by being deleted from it."""
+def test_who_waits_is_answered_and_does_not_hold_it(rows_of: Database, api: Process) -> None:
     answers: list[httpx.Response] = []
+    url = f"/api/v1/images/{never_published(rows_of)}"
+
+    def wait() -> None:
+        with road.client_of(api) as waiter:
+            answers.append(waiter.get(url, params={"wait_s": 30}))
+
+    threads = [threading.Thread(target=wait) for _ in range(5)]
+    for thread in threads:
+        thread.start()
     with road.client_of(api) as client:
-        image_id = held_back(services, client)
-
-        def wait() -> None:
-            with road.client_of(api) as waiter:
-                url = f"/api/v1/images/{image_id}"
-                answers.append(waiter.get(url, params={"wait_s": 30}))
-
-        threads = [threading.Thread(target=wait) for _ in range(5)]
-        for thread in threads:
-            thread.start()
-        until(
-            lambda: (
-                "gateway_waiters{" in metrics(client) or "gateway_waiters 5.0" in metrics(client)
-            )
-        )
-        assert_stops(api)
-        for thread in threads:
-            thread.join(timeout=5)
-    assert [answer.status_code for answer in answers] == [200] * 5
-    assert {answer.json()["status"] for answer in answers} == {"PENDING"}
+        until(lambda: "\ngateway_waiters 5.0\n" in client.get("/actuator/prometheus").text)
+    assert_stops(api)
+    for thread in threads:
+        thread.join(timeout=5)
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [
+        (200, "PENDING")
+    ] * 5
 
 
-def metrics(client: httpx.Client) -> str:
-    return client.get("/actuator/prometheus").text
+def never_published(database: Database) -> int:
+    """An image that waits for no relay, and that none has published."""
+    with database.transaction() as cursor:
+        image = images.insert(cursor, rows.new_image())
+        cursor.execute("UPDATE images SET published_at = now() WHERE id = %s", (image.id,))
+    return image.id
 
 
-def held_back(services: Services, client: httpx.Client) -> int:
-    """An image that no relay will publish: its row is in the future of every claim."""
-    from gateway.database import Database
-    from tests.gateway import rows
-
-    image_id = road.uploaded_id(client)
-    road.terminal(client, image_id) if _has_relay(services) else None
-    database = Database(services.postgres.url, pool_size=1, timeout_s=5)
-    rows.execute(
-        database,
-        "UPDATE images SET status = 'PENDING', published_at = now() WHERE id = %s",
-        image_id,
-    )
-    database.close()
-    import redis
-
-    with redis.Redis.from_url(services.redis.url) as cache:
-        cache.delete(f"image:{image_id}")
-    return image_id
+def test_a_hung_postgres_does_not_hold_it(services: Services) -> None:
+    """Goes red where a silent server is waited for without end."""
+    api = services.gateway.api(GATEWAY_DATABASE_TIMEOUT_S="0.5", GATEWAY_DATABASE_RETRY_S="0")
+    answers: list[int] = []
+    with road.up(api), road.client_of(api) as client:
+        assert road.upload(client).status_code == 201
+        asking = threading.Thread(target=lambda: answers.append(road.upload(client).status_code))
+        with stopped(services.postgres):
+            asking.start()
+            time.sleep(0.3)  # it is on its way
+            assert_stops(api, within_s=10)
+        asking.join(timeout=5)
+    assert answers == [503]
 
 
-def _has_relay(services: Services) -> bool:
-    del services
-    return False
-
-
-def test_a_signal_during_the_start_is_not_lost(services: Services) -> None:
-    for delay_s in (1.0, 1.2, 1.4, 1.6):
-        process = services.gateway.api()
-        process.start()
-        time.sleep(delay_s)
-        code, _ = process.terminate(within_s=10)
-        assert code in {0, -15}, (delay_s, code)  # -15: before Python came to our first line
-        process.stop()
+@contextmanager
+def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """All of it: there, and silent."""
+    pid = postgres.pid
+    assert pid is not None
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    everyone = [pid, *(int(child) for child in children)]
+    for each in everyone:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in everyone:
+            os.kill(each, signal.SIGCONT)
 
 
 def test_several_workers_stop(services: Services) -> None:
@@ -141,7 +142,6 @@ def test_with_everything_away_each_starts_lives_and_stops(
     )
     process = start(Gateway(tmp_path, where))
     with road.up(process):
-        until(lambda: process.is_ready())
         if "api" in process.name:
             with road.client_of(process) as client:
                 answer = road.upload(client)
@@ -159,7 +159,7 @@ def test_migrating_without_services_stops_when_told(tmp_path: Path) -> None:
     )
     gateway = Gateway(tmp_path, where)
     command = gateway.step("migrate")
-    process = Process(tmp_path, ["gateway", "migrate"], command.environment, road.loopback(1))
+    process = Process(tmp_path, ["gateway", "migrate"], command.environment, loopback(1))
     process.start()
     until(lambda: process.log_path.exists() and process.logged("will retry"))
     assert_stops(process)

@@ -160,8 +160,13 @@ def test_the_list_is_filtered_by_status_and_time(database: Database) -> None:
     assert ids(select(database, status=Status.FAILED)) == [third.id]
     assert ids(select(database, created_after=second.created_at)) == [third.id, second.id]
     assert ids(select(database, created_before=second.created_at)) == [first.id]
-    both = {"created_after": first.created_at, "created_before": third.created_at}
-    assert ids(select(database, status=Status.PENDING, **both)) == [first.id]
+    between = select(
+        database,
+        status=Status.PENDING,
+        created_after=first.created_at,
+        created_before=third.created_at,
+    )
+    assert ids(between) == [first.id]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import redis
 from prometheus_client import REGISTRY
 
 from gateway import cache as cache_module
@@ -102,7 +103,7 @@ def test_a_terminal_image_is_cached_for_long(
     with database.transaction() as cursor:
         images.complete(cursor, [rows.classified(image.id)])
     assert Status.COMPLETED.value.encode() in (lookup.get(image.id) or b"")
-    client = cache_module.redis.Redis.from_url(redis_url)
+    client = redis.Redis.from_url(redis_url)
     assert client.ttl(f"image:{image.id}") > cache_module.CHANGING_TTL_S
     client.close()
 

@@ -98,7 +98,12 @@ def test_what_is_announced_is_heard_on_its_channel_only(database: Database) -> N
     assert terminal.wait(0) == submitted.wait(0) == []
     announce_terminal(database, range(1, 4_001))
     heard: list[int] = []
-    until(lambda: heard.extend(parse_ids(terminal.wait(1))) or len(heard) == 4_000)
+
+    def hear() -> bool:
+        heard.extend(parse_ids(terminal.wait(1)))
+        return len(heard) == 4_000
+
+    until(hear)
     assert heard == list(range(1, 4_001))
     assert submitted.wait(0) == []
     terminal.close()

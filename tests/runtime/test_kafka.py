@@ -129,6 +129,7 @@ def test_a_topic_that_is_not_there_is_unavailable_within_its_bound(
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("kafka_settings", ["apache_kafka"], indirect=True)
 def test_a_new_group_starts_at_the_oldest_and_commits_nothing_by_itself(
     kafka_settings: KafkaSettings,
 ) -> None:

@@ -16,7 +16,7 @@ log.info("image classified", action="classify", image_id=7, trace_id="ab")
 log.debug("too quiet to be seen", action="debug")
 logging.getLogger("library").warning("from %s", "a library")
 logging.getLogger("kafka.conn").warning("reconnecting, again")
-logging.getLogger("kafka.conn").error("broken")
+logging.getLogger("other").error("broken")
 try:
     1 / 0
 except ZeroDivisionError:
