@@ -10,6 +10,7 @@ Unknown fields are ignored, so that a newer producer does not stop an older cons
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -94,6 +95,7 @@ class ImageFailed:
 
 
 MAX_IMAGE_ID = 2**63 - 1
+NO_TRACE = "0" * 32  # W3C Trace Context's invalid trace id, where none is known
 Event = ImageSubmitted | ImageClassified | ImageFailed
 E = TypeVar("E", ImageSubmitted, ImageClassified, ImageFailed)
 
@@ -101,6 +103,14 @@ E = TypeVar("E", ImageSubmitted, ImageClassified, ImageFailed)
 def message_key(image_id: int) -> bytes:
     """Every message about an image has the same key, so they stay in order on one partition."""
     return str(image_id).encode()
+
+
+def image_id_of(key: bytes | None) -> int | None:
+    """The inverse of `message_key`; None for any other key."""
+    if key is None or not re.fullmatch(rb"[1-9][0-9]{0,18}", key):
+        return None
+    image_id = int(key)
+    return image_id if image_id <= MAX_IMAGE_ID else None
 
 
 def _encode(named: Mapping[str, Any]) -> bytes:

@@ -6,16 +6,25 @@ An image that fails permanently is answered with its reason; one that may yet su
 and tried again after its batch-mates were answered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 from kafka.consumer.fetcher import ConsumerRecord
 
-from contracts.events import ImageClassified, ImageFailed, ImageSubmitted, InvalidEvent
+from contracts.events import (
+    NO_TRACE,
+    ImageClassified,
+    ImageFailed,
+    ImageSubmitted,
+    InvalidEvent,
+    image_id_of,
+)
+from contracts.manifest import Manifest
 from dispatcher import metrics
 from dispatcher.artefacts import Artefacts
 from dispatcher.preprocessing import Pixels, prepare
@@ -28,7 +37,7 @@ from runtime.lifecycle import Lifecycle, Stopped
 from runtime.objects import ObjectStore
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
+Embedding = npt.NDArray[np.float32]
 
 
 @dataclass
@@ -79,7 +88,9 @@ class Classifier:
         Raises Stopped; records whose answer was not acknowledged must then be read again.
         """
         with metrics.BATCH_SECONDS.time():
-            unanswered = [work for work in map(_work, records) if work is not None]
+            unanswered, unreadable = _read(records)
+            if unreadable:
+                self._publisher.publish(unreadable)
             attempt = 0
             while unanswered:
                 self._try(unanswered)
@@ -92,7 +103,7 @@ class Classifier:
                     self._set_aside(attempt, len(unanswered))
 
     def _try(self, batch: Sequence[Work]) -> None:
-        list(self._decoders.map(self._load, [work for work in batch if work.answer is None]))
+        list(self._decoders.map(lambda work: self._guarded(self._load, work), batch))
         ready = [work for work in batch if work.pixels is not None and work.answer is None]
         models = dict.fromkeys(work.event.model_key for work in ready)
         for model_key in models:
@@ -102,52 +113,33 @@ class Classifier:
         """Fetch and decode one image, unless an earlier try did."""
         if work.pixels is not None:
             return
-        try:
-            manifest = self._artefacts.manifest(work.event.model_key)
-            with metrics.STEP_SECONDS.labels("fetch").time():
-                data = self._objects.get(work.event.s3_key)
-            with metrics.STEP_SECONDS.labels("decode").time():
-                work.pixels = prepare(data, manifest.preprocessing)
-        except Permanent as exc:
-            _fail(work, exc)
-        except Retryable as exc:
-            self._failed_try(work, exc)
+        manifest = self._artefacts.manifest(work.event.model_key)
+        with metrics.STEP_SECONDS.labels("fetch").time():
+            data = self._objects.get(work.event.s3_key)
+        with metrics.STEP_SECONDS.labels("decode").time():
+            work.pixels = prepare(data, manifest.preprocessing)
 
     def _classify(self, model_key: str, batch: Sequence[Work]) -> None:
-        """Embed and score images of one model; a batch that is refused is tried one by one."""
+        """Embed and score images of one model; a batch that fails is tried one by one."""
         try:
             manifest = self._artefacts.manifest(model_key)
             embeddings = self._embedder.embed(manifest, [_pixels(work) for work in batch])
-        except Unavailable as exc:
-            for work in batch:
-                self._failed_try(work, exc)
-            return
-        except (Permanent, Retryable) as exc:
-            if len(batch) > 1:
+        except Exception as exc:
+            if len(batch) > 1 and not isinstance(exc, Unavailable):
                 for work in batch:
                     self._classify(model_key, [work])
-            elif isinstance(exc, Permanent):
-                _fail(batch[0], exc)
             else:
-                self._failed_try(batch[0], exc)
+                for work in batch:
+                    self._failed(work, exc)
             return
         for work, embedding in zip(batch, embeddings, strict=True):
-            self._score(work, embedding)
+            self._guarded(partial(self._score, manifest=manifest, embedding=embedding), work)
 
-    def _score(self, work: Work, embedding: np.ndarray) -> None:
+    def _score(self, work: Work, manifest: Manifest, embedding: Embedding) -> None:
         event = work.event
-        try:
-            manifest = self._artefacts.manifest(event.model_key)
-            label_set = self._artefacts.label_set(event.label_set_key)
-        except Permanent as exc:
-            _fail(work, exc)
-            return
-        except Retryable as exc:
-            self._failed_try(work, exc)
-            return
+        label_set = self._artefacts.label_set(event.label_set_key)
         if label_set.embeddings.shape[1:] != embedding.shape:
-            _fail(work, Permanent("bad_label_set", "The label set belongs to another model."))
-            return
+            raise Permanent("bad_label_set", "The label set belongs to another model.")
         work.answer = ImageClassified(
             image_id=event.image_id,
             scores=top_k(embedding, label_set, manifest.logit_scale, self._top_k),
@@ -156,6 +148,23 @@ class Classifier:
             model_version=manifest.version,
             trace_id=event.trace_id,
         )
+
+    def _guarded(self, step: Callable[[Work], None], work: Work) -> None:
+        """Whatever a step raises concerns its image alone."""
+        try:
+            step(work)
+        except Exception as exc:
+            self._failed(work, exc)
+
+    def _failed(self, work: Work, exc: Exception) -> None:
+        if isinstance(exc, Permanent):
+            _fail(work, exc)
+        elif isinstance(exc, Retryable):
+            self._failed_try(work, exc)
+        else:  # a fault of ours: this image must not hold up those behind it
+            log.error("unexpected error", action="classify", image_id=work.event.image_id,
+                      trace_id=work.event.trace_id, exc_info=exc)  # fmt: skip
+            self._failed_try(work, Retryable(f"The dispatcher failed on it: {exc!r}"))
 
     def _failed_try(self, work: Work, exc: Retryable) -> None:
         if isinstance(exc, Unavailable):
@@ -174,14 +183,30 @@ class Classifier:
             raise Stopped("classify")
 
 
-def _work(record: ConsumerRecord) -> Work | None:
-    """None where a record is no event and does not even say which image it is about."""
-    origin = f"{record.topic}-{record.partition}-{record.offset}"
-    try:
-        return Work(ImageSubmitted.from_json(record.value), origin)
-    except InvalidEvent as exc:
-        log.error("record is no event", action="classify", origin=origin, error=str(exc))
-        return None
+def _read(records: Sequence[ConsumerRecord]) -> tuple[list[Work], list[ImageFailed]]:
+    """Images to classify, and dead letters for records that are no event."""
+    works: list[Work] = []
+    unreadable: list[ImageFailed] = []
+    for record in records:
+        origin = f"{record.topic}-{record.partition}-{record.offset}"
+        try:
+            works.append(Work(ImageSubmitted.from_json(record.value), origin))
+        except InvalidEvent as exc:
+            log.error("record is no event", action="classify", origin=origin, error=str(exc))
+            if image_id := image_id_of(record.key):
+                unreadable.append(_unreadable(image_id, origin, exc))
+    return works, unreadable
+
+
+def _unreadable(image_id: int, origin: str, exc: InvalidEvent) -> ImageFailed:
+    return ImageFailed(
+        image_id=image_id,
+        reason="invalid_event",
+        detail=f"The image's event cannot be read: {exc}.",
+        attempts=1,
+        origin=origin,
+        trace_id=NO_TRACE,
+    )
 
 
 def _pixels(work: Work) -> Pixels:

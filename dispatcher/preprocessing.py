@@ -5,7 +5,6 @@ import io
 import math
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -64,14 +63,12 @@ def prepare(data: bytes, how: Preprocessing) -> Pixels:
     Raises UndecodableImage, also where a decoder could only finish by guessing.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata, which is not used
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            is_large = image.width * image.height > LARGE_PIXELS
-            turn = _large_pictures if is_large else contextlib.nullcontext()
-            with turn, contextlib.closing(image):  # closing it gives its memory back
-                orientation = image.getexif().get(_ORIENTATION, 1)  # reads a PNG to its end
-                square = _from_jpeg(data, image, how) if _is_jpeg(image) else _square(image, how)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        is_large = image.width * image.height > LARGE_PIXELS
+        turn = _large_pictures if is_large else contextlib.nullcontext()
+        with turn, contextlib.closing(image):  # closing it gives its memory back
+            orientation = image.getexif().get(_ORIENTATION, 1)  # reads a PNG to its end
+            square = _from_jpeg(data, image, how) if _is_jpeg(image) else _square(image, how)
     except UndecodableImage:
         raise
     except Exception as exc:  # Pillow's decoders raise nearly anything on damaged files

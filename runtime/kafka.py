@@ -6,6 +6,7 @@ retry, never a verdict about a message.
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,12 @@ from typing import Any
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
-from kafka.errors import KafkaConfigurationError, KafkaError, TopicAlreadyExistsError
+from kafka.errors import (
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+)
 
 from runtime.errors import Unavailable
 from runtime.settings import KafkaSettings
@@ -70,8 +76,9 @@ class Producer:
         `flush()` is not used: it returns normally even when records expired unsent.
         """
         client = self._connected()
-        pending = [self._send(client, record) for record in records]
-        outcomes = [self._outcome(future) for future in pending]
+        deadline_s = time.monotonic() + self._timeout_s
+        pending = self._send(client, records)
+        outcomes = [self._outcome(future, deadline_s) for future in pending]
         if any(isinstance(outcome, Unavailable) for outcome in outcomes):
             self._discard(client)
         return outcomes
@@ -89,19 +96,27 @@ class Producer:
                     self._client = self._connect()
             return self._client
 
-    def _send(self, client: KafkaProducer, record: Record) -> Any:
-        try:
-            return client.send(
-                record.topic, key=record.key, value=record.value, headers=record.headers
-            )
-        except (KafkaError, OSError, AssertionError) as exc:  # AssertionError: closed meanwhile
-            return exc
+    def _send(self, client: KafkaProducer, records: Sequence[Record]) -> list[Any]:
+        """A future for each record, or why there is none; a broker that is silent is asked once."""
+        pending: list[Any] = []
+        for record in records:
+            try:
+                future = client.send(
+                    record.topic, key=record.key, value=record.value, headers=record.headers
+                )
+            except KafkaTimeoutError as exc:  # each further send would block as long
+                return [*pending, *[exc] * (len(records) - len(pending))]
+            except (KafkaError, OSError, AssertionError) as exc:  # AssertionError: closed meanwhile
+                pending.append(exc)
+            else:
+                pending.append(future)
+        return pending
 
-    def _outcome(self, pending: Any) -> Ack | Unavailable:
+    def _outcome(self, pending: Any, deadline_s: float) -> Ack | Unavailable:
         if isinstance(pending, Exception):
             return Unavailable(f"not sent: {pending!r}")
         try:
-            metadata = pending.get(timeout=self._timeout_s)
+            metadata = pending.get(timeout=max(0.0, deadline_s - time.monotonic()))
             return Ack(partition=metadata.partition, offset=metadata.offset)
         except (KafkaError, OSError) as exc:
             return Unavailable(f"not acknowledged: {exc!r}")

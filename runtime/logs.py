@@ -50,6 +50,7 @@ def configure(service: str, log_format: LogFormat, level: str) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)  # Pillow's, of damaged metadata, would be lines of no form
     for name, quiet_level in _QUIET.items():
         logging.getLogger(name).setLevel(quiet_level)
 

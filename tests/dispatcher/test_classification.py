@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.events import ImageClassified, ImageFailed, ImageSubmitted
-from contracts.manifest import Manifest
+from contracts.events import ImageClassified, ImageFailed, ImageSubmitted, message_key
+from contracts.manifest import Manifest, Preprocessing
+from dispatcher import classification
 from dispatcher.artefacts import Artefacts
 from dispatcher.breaker import CircuitBreaker, State
 from dispatcher.classification import Classifier, RetryRules
+from dispatcher.preprocessing import Pixels
 from dispatcher.publisher import Answer, Publisher
 from dispatcher.triton import Embedder
 from runtime.backoff import Backoff
@@ -151,8 +153,15 @@ class World:
         return self.publisher.answers
 
 
-def record(offset: int, value: bytes | None) -> Any:
-    return SimpleNamespace(topic="image-processing-topic", partition=4, offset=offset, value=value)
+def record(image_id: int, value: bytes | None) -> Any:
+    """At the offset of its image's id."""
+    return SimpleNamespace(
+        topic="image-processing-topic",
+        partition=4,
+        offset=image_id,
+        key=message_key(image_id),
+        value=value,
+    )
 
 
 @pytest.fixture
@@ -222,8 +231,24 @@ def test_two_models_are_two_requests(world: World) -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"not json"])
-def test_a_record_that_is_no_event_is_passed_over(world: World, value: bytes | None) -> None:
-    assert reasons(world.answer(record(9, value), world.submit(1))) == {1: "classified"}
+def test_a_record_that_is_no_event_becomes_a_dead_letter(world: World, value: bytes | None) -> None:
+    answers = world.answer(record(9, value), world.submit(1))
+    assert reasons(answers) == {1: "classified", 9: "invalid_event"}
+
+
+def test_a_fault_of_ours_costs_its_image_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = classification.prepare
+
+    def faulty(data: bytes, how: Preprocessing) -> Pixels:
+        if data == world.objects.objects["images/2"]:
+            raise ZeroDivisionError
+        return prepare(data, how)
+
+    monkeypatch.setattr(classification, "prepare", faulty)
+    answers = world.answer(world.submit(1), world.submit(2), world.submit(3))
+    assert reasons(answers) == {1: "classified", 2: "gave_up", 3: "classified"}
 
 
 @pytest.mark.parametrize("away", ["images/2", MODEL, LABELS])

@@ -268,7 +268,6 @@ class FakeClient:
 @pytest.mark.parametrize(
     "failure",
     [
-        KafkaTimeoutError("expired"),
         MessageSizeTooLargeError("at the broker"),
         AssertionError("closed meanwhile"),
         KafkaConnectionError("reset"),
@@ -291,6 +290,14 @@ def test_each_record_has_its_own_outcome_and_a_failed_client_is_replaced(
     assert not clients[1].closed
     producer.close()
     assert clients[1].closed
+
+
+def test_a_silent_broker_is_asked_once_not_once_a_record() -> None:
+    good = SimpleNamespace(partition=1, offset=5)
+    producer = Producer(lambda: FakeClient(good, KafkaTimeoutError("no metadata")), 1)
+    first, *rest = producer.send_all([record(number) for number in range(4)])
+    assert first == Ack(1, 5)
+    assert [type(outcome) for outcome in rest] == [Unavailable] * 3
 
 
 def test_trace_headers_are_w3c_trace_context() -> None:
