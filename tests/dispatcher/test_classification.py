@@ -13,11 +13,10 @@ from PIL import Image
 
 from contracts.events import ImageClassified, ImageFailed, ImageSubmitted, message_key
 from contracts.manifest import Manifest, Preprocessing
-from dispatcher import classification
 from dispatcher.artefacts import Artefacts
 from dispatcher.breaker import CircuitBreaker, State
 from dispatcher.classification import Classifier, RetryRules
-from dispatcher.preprocessing import Pixels
+from dispatcher.preprocessing import Pixels, prepare
 from dispatcher.publisher import Answer, Publisher
 from dispatcher.triton import Embedder
 from runtime.backoff import Backoff
@@ -239,14 +238,12 @@ def test_a_record_that_is_no_event_becomes_a_dead_letter(world: World, value: by
 def test_a_fault_of_ours_costs_its_image_only(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = classification.prepare
-
     def faulty(data: bytes, how: Preprocessing) -> Pixels:
         if data == world.objects.objects["images/2"]:
             raise ZeroDivisionError
         return prepare(data, how)
 
-    monkeypatch.setattr(classification, "prepare", faulty)
+    monkeypatch.setattr("dispatcher.classification.prepare", faulty)
     answers = world.answer(world.submit(1), world.submit(2), world.submit(3))
     assert reasons(answers) == {1: "classified", 2: "gave_up", 3: "classified"}
 
