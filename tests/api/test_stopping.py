@@ -89,14 +89,25 @@ def test_a_hung_postgres_does_not_hold_it(services: Services) -> None:
     api = services.gateway.api(GATEWAY_DATABASE_TIMEOUT_S="0.5", GATEWAY_DATABASE_RETRY_S="0")
     answers: list[int] = []
     with road.up(api), road.client_of(api) as client:
-        assert road.upload(client).status_code == 201
-        asking = threading.Thread(target=lambda: answers.append(road.upload(client).status_code))
+
+        def ask() -> None:
+            answers.append(road.upload(client).status_code)
+
+        def ask_all() -> list[threading.Thread]:
+            threads = [threading.Thread(target=ask) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            return threads
+
+        for thread in ask_all():  # leave some idle connections
+            thread.join()
         with stopped(services.postgres):
-            asking.start()
-            time.sleep(0.3)  # it is on its way
+            asking = ask_all()
+            time.sleep(0.3)  # they are on their way
             assert_stops(api, within_s=10)
-        asking.join(timeout=5)
-    assert answers == [503]
+        for thread in asking:
+            thread.join(timeout=5)
+    assert sorted(answers) == [201] * 6 + [503] * 6
 
 
 @contextmanager
