@@ -7,39 +7,55 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import numpy as np
+import structlog
 
 from contracts.manifest import Manifest, ManifestError
 from dispatcher.scoring import LabelSet
-from runtime.errors import Permanent
+from runtime.errors import ObjectNotFound, Unavailable
 from runtime.objects import ObjectStore
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 KEPT_MANIFESTS = 8
 KEPT_LABEL_SETS = 64
+
+
+class BadArtefact(Unavailable):
+    """Missing, damaged or newer than this version: an operator mends it, and images wait."""
 
 
 class Artefacts:
     """What is at a content address never changes, so a cached copy is never stale."""
 
     def __init__(self, objects: ObjectStore) -> None:
-        self._manifests = _Lru(KEPT_MANIFESTS, lambda key: parse_manifest(objects.get(key)))
-        self._label_sets = _Lru(KEPT_LABEL_SETS, lambda key: parse_label_set(objects.get(key)))
+        self._manifests = _Lru(KEPT_MANIFESTS, lambda key: _load(objects, key, parse_manifest))
+        self._label_sets = _Lru(KEPT_LABEL_SETS, lambda key: _load(objects, key, parse_label_set))
 
     def manifest(self, key: str) -> Manifest:
-        """Raises Retryable or Permanent."""
+        """Raises BadArtefact or another Retryable."""
         return self._manifests.get(key)
 
     def label_set(self, key: str) -> LabelSet:
-        """Raises Retryable or Permanent."""
+        """Raises BadArtefact or another Retryable."""
         return self._label_sets.get(key)
+
+
+def _load(objects: ObjectStore, key: str, parse: Callable[[bytes], T]) -> T:
+    try:
+        return parse(objects.get(key))
+    except (ObjectNotFound, BadArtefact) as exc:
+        log.error("artefact cannot be used", action="artefact", key=key, error=str(exc))
+        raise BadArtefact(f"{key} cannot be used: {exc}") from exc
 
 
 def parse_manifest(data: bytes) -> Manifest:
     try:
-        return Manifest.from_json(data)
+        manifest = Manifest.from_json(data)
     except ManifestError as exc:
-        raise Permanent("bad_manifest", f"The model's manifest cannot be used: {exc}.") from exc
+        raise BadArtefact(f"not a manifest of this version: {exc}") from exc
+    _require_storable(manifest.model, manifest.version)
+    return manifest
 
 
 def parse_label_set(data: bytes) -> LabelSet:
@@ -48,12 +64,23 @@ def parse_label_set(data: bytes) -> LabelSet:
             labels = tuple(str(label) for label in arrays["labels"])
             embeddings = np.ascontiguousarray(arrays["embeddings"], dtype=np.float32)
     except Exception as exc:  # a damaged zip raises nearly anything
-        raise Permanent("bad_label_set", f"The label set cannot be read: {exc}.") from exc
+        raise BadArtefact(f"not a label set: {exc}") from exc
     if embeddings.ndim != 2 or len(labels) != len(embeddings) or not labels:  # noqa: PLR2004
-        raise Permanent("bad_label_set", "The label set's names and embeddings do not match.")
+        raise BadArtefact("the label set's names and embeddings do not match")
     if not np.isfinite(embeddings).all():
-        raise Permanent("bad_label_set", "The label set's embeddings are not all numbers.")
+        raise BadArtefact("the label set's embeddings are not all numbers")
+    _require_storable(*labels)
     return LabelSet(labels, embeddings)
+
+
+def _require_storable(*texts: str) -> None:
+    """They go into every answer, and no reader of those takes NUL or half a surrogate pair."""
+    for text in texts:
+        try:
+            if b"\0" in text.encode():
+                raise BadArtefact(f"{text!r:.100} holds NUL")
+        except UnicodeEncodeError as exc:
+            raise BadArtefact(f"{text!r:.100} is no text") from exc
 
 
 class _Lru(Generic[T]):

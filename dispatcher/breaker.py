@@ -45,6 +45,7 @@ class CircuitBreaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._state = State.CLOSED
+        self._generation = 0  # of states: a request counts only in the one that admitted it
         self._failures = 0
         self._retry_at_s = 0.0
 
@@ -54,30 +55,30 @@ class CircuitBreaker:
 
     def call(self, request: Callable[[], T]) -> T:
         """Raises BreakerOpen without a request while open, else whatever `request` raises."""
-        self._admit()
+        generation = self._admit()
         try:
             answer = request()
         except Unavailable:
-            self._failed()
+            self._failed(generation)
             raise
         except BaseException:
-            self._succeeded()
+            self._succeeded(generation)
             raise
-        self._succeeded()
+        self._succeeded(generation)
         return answer
 
-    def _admit(self) -> None:
+    def _admit(self) -> int:
         with self._lock:
             if self._state is State.CLOSED:
-                return
+                return self._generation
             if self._state is State.OPEN and self._clock() >= self._retry_at_s:
                 self._change(State.HALF_OPEN)
-                return
+                return self._generation
             raise BreakerOpen("Triton failed a moment ago and is left alone for now")
 
-    def _failed(self) -> None:
+    def _failed(self, generation: int) -> None:
         with self._lock:
-            if self._state is State.OPEN:  # asked before it opened: tells nothing new
+            if generation != self._generation:
                 return
             self._failures += 1
             if self._state is State.HALF_OPEN or self._failures >= self._threshold:
@@ -85,8 +86,10 @@ class CircuitBreaker:
                 self._retry_at_s = self._clock() + self._open_for.delay_s(opened)
                 self._change(State.OPEN)
 
-    def _succeeded(self) -> None:
+    def _succeeded(self, generation: int) -> None:
         with self._lock:
+            if generation != self._generation:
+                return
             self._failures = 0
             self._change(State.CLOSED)
 
@@ -94,4 +97,5 @@ class CircuitBreaker:
         if state is not self._state:
             log.warning("breaker changed", action="breaker", state=state.name.lower())
             self._state = state
+            self._generation += 1
             self._on_change(state)

@@ -8,7 +8,8 @@ IMAGES = Counter(
     "dispatcher_images_total", "Images answered, by outcome: classified or failed.", ["outcome"]
 )
 RETRIES = Counter(
-    "dispatcher_retries_total", "Images set aside for another try, by cause.", ["cause"]
+    "dispatcher_retries_total", "Images set aside for another try, by cause: failed, artefact, unavailable or kafka.",
+    ["cause"],
 )
 IN_FLIGHT = Gauge("dispatcher_in_flight_images", "Images read from Kafka and not yet answered.")
 BATCH_SIZE = Histogram(
@@ -16,7 +17,7 @@ BATCH_SIZE = Histogram(
 )
 BATCH_SECONDS = Histogram(
     "dispatcher_batch_seconds",
-    "From the poll of a batch to the last acknowledgement of its results.",
+    "From the first step of a batch to the last acknowledgement of its results.",
     buckets=LATENCY_BUCKETS_S,
 )
 STEP_SECONDS = Histogram(

@@ -1,6 +1,7 @@
 """Offsets that were read and answered go in; the offset that may be committed comes out."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -9,6 +10,7 @@ class _Partition:
     started: deque[int] = field(default_factory=deque)
     answered: set[int] = field(default_factory=set)
     next_offset: int | None = None
+    committed: int | None = None
 
 
 class OffsetLedger:
@@ -31,11 +33,15 @@ class OffsetLedger:
             ledger.answered.remove(done)
             ledger.next_offset = done + 1
 
-    def take_committable(self) -> dict[int, int]:
-        """By partition, one past the last answered offset; each is given out once."""
-        committable = {}
-        for partition, ledger in self._partitions.items():
-            if ledger.next_offset is not None:
-                committable[partition] = ledger.next_offset
-                ledger.next_offset = None
-        return committable
+    def committable(self) -> dict[int, int]:
+        """By partition, one past the last answered offset, until it is entered as committed."""
+        return {
+            partition: ledger.next_offset
+            for partition, ledger in self._partitions.items()
+            if ledger.next_offset is not None and ledger.next_offset != ledger.committed
+        }
+
+    def committed(self, offsets: Mapping[int, int]) -> None:
+        """Kafka has taken these."""
+        for partition, offset in offsets.items():
+            self._partitions[partition].committed = offset

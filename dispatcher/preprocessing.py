@@ -1,6 +1,7 @@
-"""Step 6a: encoded bytes go in, uint8 pixels [size, size, 3] as the model knows them come out."""
+"""Step 6b: encoded bytes go in, uint8 pixels [size, size, 3] as the model knows them come out."""
 
 import contextlib
+import errno
 import io
 import math
 import re
@@ -13,7 +14,7 @@ import simplejpeg
 from PIL import Image
 
 from contracts.manifest import Preprocessing
-from runtime.errors import Permanent
+from runtime.errors import Permanent, Unavailable
 
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -31,6 +32,10 @@ BLOCK_BYTES = 64 * 1024 * 1024
 # Encoders pad scans; more than this before a marker is image data that was not understood.
 PADDING_BYTES = 16
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes")
+
+# A machine short of these says nothing about the image.
+_SHORTAGES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_SHORT_OF_MEMORY = re.compile("out of memory|insufficient memory", re.IGNORECASE)
 
 _ORIENTATION = 0x0112
 _TRANSPOSE = {
@@ -60,7 +65,8 @@ class UndecodableImage(Permanent):
 def prepare(data: bytes, how: Preprocessing) -> Pixels:
     """Decode once, to upright RGB; resize the shortest side, crop the centre, as open_clip does.
 
-    Raises UndecodableImage, also where a decoder could only finish by guessing.
+    Raises UndecodableImage, also where a decoder could only finish by guessing; Unavailable where
+    the machine is short of memory or descriptors.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -69,11 +75,22 @@ def prepare(data: bytes, how: Preprocessing) -> Pixels:
         with turn, contextlib.closing(image):  # closing it gives its memory back
             orientation = image.getexif().get(_ORIENTATION, 1)  # reads a PNG to its end
             square = _from_jpeg(data, image, how) if _is_jpeg(image) else _square(image, how)
-    except UndecodableImage:
+    except (UndecodableImage, Unavailable):
         raise
     except Exception as exc:  # Pillow's decoders raise nearly anything on damaged files
-        raise UndecodableImage(f"{exc}.") from exc
+        raise _verdict(exc) from exc
     return np.ascontiguousarray(_upright(square, orientation))
+
+
+def _verdict(exc: Exception) -> UndecodableImage | Unavailable:
+    is_short = (
+        isinstance(exc, MemoryError)
+        or (isinstance(exc, OSError) and exc.errno in _SHORTAGES)
+        or _SHORT_OF_MEMORY.search(str(exc))  # as libjpeg and Pillow's decoders say it
+    )
+    if is_short:
+        return Unavailable(f"short of memory or descriptors: {exc!r}")
+    return UndecodableImage(f"{exc}.")
 
 
 def _is_jpeg(image: Image.Image) -> bool:
@@ -132,7 +149,7 @@ def _decode_jpeg(data: bytes, colorspace: str, least_px: int) -> Pixels:
     except ValueError as exc:
         padding = _EXTRANEOUS.search(str(exc))
         if padding is None or int(padding.group(1)) > PADDING_BYTES:
-            raise UndecodableImage(f"{exc}.") from exc
+            raise _verdict(exc) from exc
     return decode(strict=False)
 
 

@@ -7,10 +7,10 @@ import structlog
 from contracts.events import ImageClassified, ImageFailed, message_key
 from contracts.topics import CLASSIFICATION_RESULTS, PROCESSING_ERRORS
 from dispatcher import metrics
+from dispatcher.lease import Lease
 from runtime.backoff import Backoff
 from runtime.errors import Unavailable
 from runtime.kafka import Ack, Producer, Record, trace_headers
-from runtime.lifecycle import Lifecycle, Stopped
 
 log = structlog.get_logger(__name__)
 
@@ -18,14 +18,13 @@ Answer = ImageClassified | ImageFailed
 
 
 class Publisher:
-    """Waits for every acknowledgement, and sends again what got none, until the process stops."""
+    """Waits for every acknowledgement, and sends again what got none, while the lease lasts."""
 
-    def __init__(self, producer: Producer, lifecycle: Lifecycle, backoff: Backoff) -> None:
+    def __init__(self, producer: Producer, backoff: Backoff) -> None:
         self._producer = producer
-        self._lifecycle = lifecycle
         self._backoff = backoff
 
-    def publish(self, answers: Sequence[Answer]) -> None:
+    def publish(self, answers: Sequence[Answer], lease: Lease) -> None:
         """Raises Stopped; then some answers may not have been acknowledged."""
         unsent = [_record(answer) for answer in answers]
         attempt = 0
@@ -34,7 +33,7 @@ class Publisher:
                 unsent = self._send(unsent)
                 if unsent:
                     attempt += 1
-                    self._wait(attempt, len(unsent))
+                    self._wait(attempt, len(unsent), lease)
 
     def _send(self, records: list[Record]) -> list[Record]:
         """Returns those that were not acknowledged."""
@@ -43,16 +42,16 @@ class Publisher:
         except Unavailable:
             return records
         return [
-            r for r, outcome in zip(records, outcomes, strict=True) if outcome.__class__ is not Ack
+            record
+            for record, outcome in zip(records, outcomes, strict=True)
+            if not isinstance(outcome, Ack)
         ]
 
-    def _wait(self, attempt: int, count: int) -> None:
+    def _wait(self, attempt: int, count: int, lease: Lease) -> None:
         delay_s = self._backoff.delay_s(attempt)
         metrics.RETRIES.labels("kafka").inc(count)
         log.warning("will retry", action="publish", attempt=attempt, count=count, delay_s=delay_s)
-        self._lifecycle.sleep(delay_s)
-        if self._lifecycle.stopping:
-            raise Stopped("publish")
+        lease.sleep(delay_s, "publish")
 
 
 def _record(answer: Answer) -> Record:

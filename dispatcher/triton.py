@@ -1,4 +1,4 @@
-"""Step 6b: pixels of several images go in, their CLIP embeddings come out of Triton."""
+"""Step 6c: pixels of several images go in, their CLIP embeddings come out of Triton."""
 
 from collections.abc import Sequence
 

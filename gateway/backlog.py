@@ -1,7 +1,7 @@
 """How far Kafka's consumer groups have read: what still waits, and whether anybody reads at all."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kafka import KafkaConsumer, TopicPartition
@@ -13,6 +13,7 @@ from contracts.topics import (
     PROCESSING_ERRORS,
     WRITER_GROUP,
 )
+from gateway.outbox import Waiting
 from runtime import kafka
 from runtime.errors import Unavailable
 from runtime.settings import KafkaSettings
@@ -20,21 +21,23 @@ from runtime.settings import KafkaSettings
 REQUEST_TIMEOUT_MS = 5_000
 FETCH_TIMEOUT_MS = 200
 
+Offsets = dict[TopicPartition, int]
+
+
+# By topic and partition.
+ResultOffsets = Mapping[tuple[str, int], int]
+
 
 @dataclass(frozen=True)
 class Positions:
-    """Per partition of the image topic: the dispatchers' committed offset and the log's end.
+    """What waits for the dispatchers, and how far the writers have read the answers.
 
-    `results_unread` counts what the writers have yet to read, failures included.
+    `waiting` was asked first: whatever is not in it had its answer sent before `results_end`.
     """
 
-    committed: Mapping[int, int]
-    end: Mapping[int, int]
-    results_unread: int
-
-    def is_waiting(self, partition: int, offset: int) -> bool:
-        """Whether the record at `offset` is in the log and not yet answered for."""
-        return self.committed.get(partition, 0) <= offset < self.end.get(partition, 0)
+    waiting: Sequence[Waiting]
+    results_read: ResultOffsets
+    results_end: ResultOffsets
 
 
 class Backlog:
@@ -46,36 +49,38 @@ class Backlog:
     def positions(self) -> Positions:
         """Raises Unavailable."""
         committed, end = self._offsets(DISPATCHER_GROUP, IMAGE_PROCESSING)
-        unread = self._unread(CLASSIFICATION_RESULTS) + self._unread(PROCESSING_ERRORS)
-        return Positions(committed, end, unread)
+        waiting = [Waiting(tp.partition, committed[tp], end[tp]) for tp in end]
+        read, results_end = self._offsets(WRITER_GROUP, CLASSIFICATION_RESULTS, PROCESSING_ERRORS)
+        return Positions(
+            waiting,
+            {(tp.topic, tp.partition): offset for tp, offset in read.items()},
+            {(tp.topic, tp.partition): offset for tp, offset in results_end.items()},
+        )
 
-    def _unread(self, topic: str) -> int:
-        read, end = self._offsets(WRITER_GROUP, topic)
-        return sum(max(0, end[partition] - read[partition]) for partition in end)
-
-    def _offsets(self, group: str, topic: str) -> tuple[dict[int, int], dict[int, int]]:
+    def _offsets(self, group: str, *topics: str) -> tuple[Offsets, Offsets]:
+        """Where the group will read next, and the end of the log, for each partition."""
         reader = kafka.consumer(self._settings, group, f"{group}-backlog", max_poll_records=1)
         try:
-            with kafka.translated(f"offsets of {topic} are not known"):
-                return _committed_and_end(reader, topic)
+            with kafka.translated(f"offsets of {topics} are not known"):
+                return _committed_and_end(reader, topics)
         finally:
             reader.close(autocommit=False, timeout_ms=0)
 
 
-def _committed_and_end(reader: KafkaConsumer, topic: str) -> tuple[dict[int, int], dict[int, int]]:
-    partitions = [TopicPartition(topic, p) for p in reader.partitions_for_topic(topic) or ()]
+def _committed_and_end(reader: KafkaConsumer, topics: Sequence[str]) -> tuple[Offsets, Offsets]:
+    partitions = [
+        TopicPartition(topic, number)
+        for topic in topics
+        for number in reader.partitions_for_topic(topic) or ()
+    ]
     committed = {tp: reader.committed(tp, timeout_ms=REQUEST_TIMEOUT_MS) for tp in partitions}
     beginning = reader.beginning_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
-    end = _ends(reader, beginning)
-    return (
-        {tp.partition: committed[tp] or beginning[tp] for tp in partitions},
-        {tp.partition: end[tp] for tp in partitions},
-    )
+    # What retention removed before it was read will not be read any more.
+    next_read = {tp: max(committed[tp] or 0, beginning[tp]) for tp in partitions}
+    return next_read, _ends(reader, beginning)
 
 
-def _ends(
-    reader: KafkaConsumer, beginning: Mapping[TopicPartition, int]
-) -> dict[TopicPartition, int]:
+def _ends(reader: KafkaConsumer, beginning: Mapping[TopicPartition, int]) -> Offsets:
     """One past the last record of each partition.
 
     Asked for that, the embedded broker names the first record of the last batch; only the high

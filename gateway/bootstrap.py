@@ -1,49 +1,45 @@
 """Composition root: settings go in, one of the gateway's processes runs until told to stop."""
 
-import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from contracts.topics import ALL_TOPICS, WRITER_GROUP
 from gateway import cache, migrate, readiness, registry
 from gateway.api import app as api
+from gateway.api import server
 from gateway.api.multipart import BodyLimits
-from gateway.api.protocol import ConnectionLimits, protocol_with
 from gateway.api.state import Services
+from gateway.api.threads import RequestThreads
 from gateway.backlog import Backlog
 from gateway.database import Database
 from gateway.deletion import Deletion
 from gateway.lookup import Lookup
 from gateway.notifications import SUBMITTED, TERMINAL, Doorbell, Listener, TerminalListener
+from gateway.outbox import Deadlines
 from gateway.readiness import Readiness
 from gateway.relay import Relay
+from gateway.replay import Choice, Replay
 from gateway.settings import GatewaySettings, from_environment
 from gateway.submission import Submission
-from gateway.sweeper import Deadlines, Sweeper
+from gateway.sweeper import Sweeper
 from gateway.validation import Limits
 from gateway.waiting import Waiting
 from gateway.writer import Writer
-from runtime import kafka, logs, metrics
+from runtime import kafka, logs
 from runtime.backoff import Backoff
-from runtime.lifecycle import Lifecycle
+from runtime.lifecycle import Lifecycle, Pulse
 from runtime.objects import ObjectStore
 from runtime.probes import Probes
 from runtime.triton import TritonClient
 
 CONNECT_RETRY = Backoff(base_s=0.2, cap_s=2.0)
 CLOSE_TIMEOUT_MS = 2_000
-EXIT_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_TIMEOUT_S = 10.0
 MIGRATION_TIMEOUT_S = 3_600.0  # an index over millions of rows takes its time
-KEEP_ALIVE_S = 75  # longer than the 60 s of common proxies, which would answer 502 otherwise
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
@@ -72,20 +68,15 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             },
             settings.readiness_cache_s,
         ),
-        body_limits=BodyLimits(
-            max_upload_bytes=settings.max_upload_bytes,
-            max_parts=settings.max_parts,
-            max_field_bytes=settings.max_field_bytes,
-            grace_s=settings.body_grace_s,
-            min_rate_bytes_s=settings.body_min_rate_bytes_s,
-        ),
+        threads=RequestThreads(settings.request_threads, settings.database_timeout_s),
+        body_limits=_body_limits(settings),
         image_limits=Limits(max_pixels=settings.max_pixels),
         image_base_url=settings.image_base_url,
     )
 
     def start() -> None:
         waiting.attach()
-        _call_on_exit_signal(waiting.release)
+        server.call_on_exit_signal(waiting.release)
         doorbell.start()
         listener.start()
 
@@ -95,29 +86,39 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 def run_relay(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
     database = _database(settings)
     producer = kafka.producer(settings, "gateway-relay")
-    deadlines = Deadlines(
-        first_s=settings.sweep_deadline_s,
-        cap_s=settings.sweep_deadline_cap_s,
-        interval_s=settings.sweep_interval_s,
-    )
-    sweeper = Sweeper(database, Backlog(settings), deadlines)
     relay = Relay(database, producer, lambda: _ensure_topics(settings), settings.relay_batch)
-    with _probed(settings):
-        relay.run(Listener(database, SUBMITTED), sweeper, lifecycle, settings.relay_poll_s)
+    relay_pulse, sweeper_pulse = Pulse(), Pulse()
+    sweeping = threading.Thread(
+        target=_sweeper(settings, database).run,
+        args=(lifecycle, sweeper_pulse, settings.sweep_interval_s),
+        name="sweeper",
+    )
+    with _probed(settings, lambda: relay_pulse.is_beating() and sweeper_pulse.is_beating()):
+        sweeping.start()
+        relay.run(Listener(database, SUBMITTED), lifecycle, relay_pulse, settings.relay_poll_s)
+        sweeping.join(STOP_TIMEOUT_S)
     producer.close()
     database.close()
+
+
+def _sweeper(settings: GatewaySettings, database: Database) -> Sweeper:
+    deadlines = Deadlines(first_s=settings.sweep_deadline_s, cap_s=settings.sweep_deadline_cap_s)
+    return Sweeper(database, Backlog(settings), deadlines)
 
 
 def run_writer(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
     database = _database(settings)
     results = cache.connect(settings.redis_url, settings.redis_timeout_s)
-    with _probed(settings):
+    pulse = Pulse()
+    writer = Writer(database, results, settings.image_base_url)
+    with _probed(settings, pulse.is_beating, lambda: writer.is_ready):
         consumer = lifecycle.until_success(
             "connect to Kafka",
             lambda: kafka.consumer(settings, WRITER_GROUP, "gateway-writer", settings.writer_batch),
             CONNECT_RETRY,
+            pulse,
         )
-        Writer(database, results, settings.image_base_url).run(consumer, lifecycle)
+        writer.run(consumer, lifecycle, pulse)
         consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
     results.close()
     database.close()
@@ -141,25 +142,7 @@ def run_register(settings: GatewaySettings, lifecycle: Lifecycle, directory: Pat
 
 
 def run_api(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
-    """Serve until SIGTERM; with several workers each process makes its own application."""
-    config = _uvicorn_config(settings)
-    sockets = [config.bind_socket()]
-    if settings.workers == 1:
-        _serve(uvicorn.Server(config), sockets, lifecycle)
-        return
-    with TemporaryDirectory(prefix="gateway-metrics-") as directory:
-        metrics.share_between_workers(Path(directory))
-        supervisor = Multiprocess(config, sockets)
-        if not lifecycle.stopping:
-            supervisor.run()
-
-
-def _serve(server: uvicorn.Server, sockets: list[socket.socket], lifecycle: Lifecycle) -> None:
-    """Uvicorn takes signals only once it runs, and raises those again that it took, at its end."""
-    for number in EXIT_SIGNALS:
-        signal.signal(number, server.handle_exit)
-    if not lifecycle.stopping:
-        server.run(sockets)
+    server.run("gateway.bootstrap:app_from_environment", settings, lifecycle)
 
 
 def app_from_environment() -> FastAPI:
@@ -169,43 +152,35 @@ def app_from_environment() -> FastAPI:
     return create_app(settings)
 
 
-def _call_on_exit_signal(call: Callable[[], None]) -> None:
-    """Beside what uvicorn does, which first waits for every answer that is still due."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in EXIT_SIGNALS:
-        _chain(number, call)
+def run_replay(
+    settings: GatewaySettings,
+    lifecycle: Lifecycle,
+    choice: Choice,
+    say: Callable[[str], None],
+    *,
+    dry_run: bool,
+) -> None:
+    """Say what is chosen, by reason; then, unless it is a dry run, do it and say how far it is."""
+    database = _database(settings)
+    results = cache.connect(settings.redis_url, settings.redis_timeout_s)
+    replay = Replay(database, results)
+    counts = lifecycle.until_success("count", lambda: replay.count(choice), CONNECT_RETRY)
+    for reason, count in sorted(counts.items()):
+        say(f"{count:8}  {reason}")
+    say(f"{sum(counts.values()):8}  {'would be' if dry_run else 'to be'} replayed")
+    for replayed in () if dry_run else replay.run(choice):
+        say(f"{replayed:8}  replayed")
+    results.close()
+    database.close()
 
 
-def _chain(number: signal.Signals, call: Callable[[], None]) -> None:
-    before = signal.getsignal(number)
-
-    def handle(caught: int, frame: FrameType | None) -> None:
-        call()
-        if callable(before):
-            before(caught, frame)
-
-    signal.signal(number, handle)
-
-
-def _uvicorn_config(settings: GatewaySettings) -> uvicorn.Config:
-    limits = ConnectionLimits(
-        max_header_bytes=settings.max_header_bytes, header_timeout_s=settings.header_timeout_s
-    )
-    return uvicorn.Config(
-        "gateway.bootstrap:app_from_environment",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        loop="uvloop",
-        ws="none",
-        http=protocol_with(limits),
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
-        log_config=None,
-        access_log=False,
-        server_header=False,
+def _body_limits(settings: GatewaySettings) -> BodyLimits:
+    return BodyLimits(
+        max_upload_bytes=settings.max_upload_bytes,
+        max_parts=settings.max_parts,
+        max_field_bytes=settings.max_field_bytes,
+        grace_s=settings.body_grace_s,
+        min_rate_bytes_s=settings.body_min_rate_bytes_s,
     )
 
 
@@ -224,9 +199,12 @@ def _ensure_topics(settings: GatewaySettings) -> None:
 
 
 @contextmanager
-def _probed(settings: GatewaySettings) -> Iterator[None]:
-    """Probes of a process that has nothing to warm up: it is ready as soon as it runs."""
-    probes = Probes(settings.probes_host, settings.probes_port, lambda: True, lambda: True)
+def _probed(
+    settings: GatewaySettings,
+    is_live: Callable[[], bool],
+    is_ready: Callable[[], bool] = lambda: True,
+) -> Iterator[None]:
+    probes = Probes(settings.probes_host, settings.probes_port, is_live, is_ready)
     probes.start()
     try:
         yield

@@ -6,7 +6,7 @@ tombstone, which neither readers nor writers replace.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import redis
@@ -65,6 +65,10 @@ class Cache:
     def forget(self, image_id: int) -> None:
         """The image is deleted: readers shall see that, late writers shall not undo it."""
         self._guarded(lambda: self._redis.set(_key(image_id), TOMBSTONE, ex=TOMBSTONE_TTL_S))
+
+    def drop(self, image_ids: Sequence[int]) -> None:
+        """The images changed: readers shall look at Postgres."""
+        self._guarded(lambda: self._redis.delete(*map(_key, image_ids)))
 
     def close(self) -> None:
         self._redis.close()

@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from runtime.backoff import Backoff
-from runtime.errors import Permanent, Retryable, StorageFull, Unavailable
+from runtime.errors import Permanent, StorageFull, Unavailable
 
 T = TypeVar("T")
 
@@ -132,12 +132,15 @@ def _translated_errors() -> Iterator[None]:
         yield
     except psycopg2.errors.DiskFull as exc:
         raise StorageFull("the database has no room left") from exc
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
-        raise Unavailable(f"database: {str(exc).strip()}") from exc
-    except psycopg2.errors.TransactionRollback as exc:  # deadlock, serialisation
-        raise Retryable(f"database: {str(exc).strip()}") from exc
-    except psycopg2.DataError as exc:
+    except (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded) as exc:
         raise Unstorable(f"database: {str(exc).strip()}") from exc
+    except (
+        psycopg2.OperationalError,  # away, too slow, a deadlock
+        psycopg2.InterfaceError,
+        psycopg2.InternalError,  # read-only after a failover
+        psycopg2.IntegrityError,  # two did the same at once
+    ) as exc:
+        raise Unavailable(f"database: {str(exc).strip()}") from exc
 
 
 def readable(connection: Connection, timeout_s: float) -> bool:

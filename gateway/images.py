@@ -98,9 +98,9 @@ WHERE images.id = result.image_id AND status IN ('PENDING', 'PROCESSING')
 RETURNING {COLUMNS}"""  # noqa: S608
 
 FAIL = f"""
-UPDATE images SET status = 'FAILED', failure_reason = failure.detail,
-    updated_at = clock_timestamp()
-FROM (VALUES %s) AS failure (image_id, detail)
+UPDATE images SET status = 'FAILED', failure_code = failure.reason,
+    failure_reason = failure.detail, updated_at = clock_timestamp()
+FROM (VALUES %s) AS failure (image_id, reason, detail)
 WHERE images.id = failure.image_id AND status IN ('PENDING', 'PROCESSING')
 RETURNING {COLUMNS}"""  # noqa: S608
 
@@ -164,7 +164,7 @@ def complete(cursor: Cursor, results: Sequence[ImageClassified]) -> list[Image]:
 def fail(cursor: Cursor, failures: Sequence[ImageFailed]) -> list[Image]:
     """Returns the rows that became FAILED."""
     metrics.DB_QUERIES.labels("fail").inc()
-    rows = [(failure.image_id, failure.detail) for failure in failures]
+    rows = [(failure.image_id, failure.reason, failure.detail) for failure in failures]
     updated = execute_values(cursor, FAIL, rows, page_size=len(rows), fetch=True)
     return [Image.from_row(row) for row in updated]
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+from contracts.events import MAX_IMAGE_ID
 from gateway import resource
 from gateway.images import Image
 from gateway.problems import Unusable
 
 _CURSOR_PREFIX = "before:"
-MAX_ID = 2**63 - 1
 
 
 def encode_cursor(image_id: int) -> str:
@@ -26,7 +26,7 @@ def decode_cursor(cursor: str | None) -> int | None:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         text = base64.urlsafe_b64decode(padded).decode("ascii")
         prefix, digits = text[: len(_CURSOR_PREFIX)], text[len(_CURSOR_PREFIX) :]
-        if prefix != _CURSOR_PREFIX or not digits.isdecimal() or int(digits) > MAX_ID:
+        if prefix != _CURSOR_PREFIX or not digits.isdecimal() or int(digits) > MAX_IMAGE_ID:
             raise ValueError(text)
     except (ValueError, UnicodeError, binascii.Error) as exc:
         raise Unusable("cursor is not one that this API gave out; start without it.") from exc

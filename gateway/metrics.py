@@ -34,10 +34,13 @@ OUTBOX_FAILED = Counter("gateway_outbox_failed_total", "Events that no broker ac
 OUTBOX_AGE_SECONDS = Gauge(
     "gateway_outbox_age_seconds", "Age of the oldest row whose event is not acknowledged."
 )
-OUTBOX_DELAY_SECONDS = Histogram(
+OUTBOX_BATCH_SECONDS = Histogram(
     "gateway_outbox_batch_seconds",
     "From the claim of a batch of rows to its commit as published.",
     buckets=LATENCY_BUCKETS_S,
+)
+OVERDUE_IMAGES = Gauge(
+    "gateway_overdue_images", "Published images whose answer is overdue and no longer expected."
 )
 SWEPT = Counter("gateway_swept_total", "Overdue rows put back into the outbox.")
 

@@ -99,7 +99,7 @@ def notify(database: Database, channel: str, payloads: Iterable[str]) -> None:
         with database.statement() as cursor:
             for payload in payloads:
                 cursor.execute(NOTIFY, (channel, payload))
-    except Retryable as exc:
+    except Exception as exc:
         log.warning("not notified", action="notify", channel=channel, error=str(exc))
 
 
@@ -139,7 +139,7 @@ class TerminalListener:
         while not self._lifecycle.stopping:
             try:
                 image_ids = parse_ids(self._listener.wait(timeout_s=1.0))
-            except Retryable as exc:
+            except Exception as exc:  # this thread must outlive whatever it meets
                 log.warning("will retry", action="listen", error=str(exc))
                 self._lifecycle.sleep(1.0)
                 continue

@@ -1,7 +1,7 @@
 """The outbox: rows whose event no broker has acknowledged, or whose answer is overdue."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from psycopg2.extras import execute_values
@@ -43,15 +43,28 @@ UPDATE images SET status = 'PROCESSING', published_at = clock_timestamp(),
     kafka_partition = ack.kafka_partition, kafka_offset = ack.kafka_offset
 FROM (VALUES %s) AS ack (id, kafka_partition, kafka_offset) WHERE images.id = ack.id"""
 
-OVERDUE = """
-SELECT id, kafka_partition, kafka_offset FROM images
-WHERE status = 'PROCESSING' AND published_at < clock_timestamp() - make_interval(
-    secs => least(%(cap_s)s, %(deadline_s)s * 2 ^ (least(publish_attempts, 16) - 1)))
-ORDER BY published_at LIMIT %(limit)s"""
+IS_OVERDUE = """
+status = 'PROCESSING' AND published_at < clock_timestamp() - make_interval(
+    secs => least(%(cap_s)s, %(first_s)s * 2 ^ (least(publish_attempts, 16) - 1)))"""
 
+ANY_OVERDUE = f"SELECT EXISTS (SELECT FROM images WHERE {IS_OVERDUE})"  # noqa: S608
+
+# Left out is what lies in the ranges of offsets that are still waiting to be read.
+OVERDUE = f"""
+SELECT id, kafka_partition, kafka_offset FROM images
+WHERE {IS_OVERDUE} AND NOT EXISTS (
+    SELECT FROM unnest(%(partitions)s::int[], %(first)s::bigint[], %(past)s::bigint[])
+        AS waiting (partition, first, past)
+    WHERE waiting.partition = kafka_partition
+        AND waiting.first <= kafka_offset AND kafka_offset < waiting.past)
+ORDER BY published_at LIMIT %(limit)s"""  # noqa: S608
+
+# Only where it is still the same sending that brought no answer.
 REOPEN = """
 UPDATE images SET published_at = NULL, updated_at = clock_timestamp()
-WHERE id = ANY(%s) AND status = 'PROCESSING'"""
+FROM unnest(%s::bigint[], %s::int[], %s::bigint[]) AS lost (id, partition, sent_at_offset)
+WHERE images.id = lost.id AND status = 'PROCESSING' AND published_at IS NOT NULL
+    AND kafka_partition = lost.partition AND kafka_offset = lost.sent_at_offset"""
 
 OUTBOX_AGE = """
 SELECT coalesce(extract(epoch FROM clock_timestamp() - min(updated_at)), 0)
@@ -71,17 +84,52 @@ def mark_published(cursor: Cursor, acks: Sequence[tuple[int, Ack]]) -> None:
     execute_values(cursor, MARK_PUBLISHED, rows, page_size=len(rows))
 
 
-def overdue(cursor: Cursor, deadline_s: float, cap_s: float, limit: int) -> list[Overdue]:
-    """Rows without an answer past their deadline, which doubles with each attempt up to a cap."""
+@dataclass(frozen=True)
+class Deadlines:
+    """How long an answer may take: `first_s`, doubling with each attempt up to `cap_s`."""
+
+    first_s: float
+    cap_s: float
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Offsets of a partition that are in the log and yet to be answered: first <= offset < past."""
+
+    partition: int
+    first: int
+    past: int
+
+
+def any_overdue(cursor: Cursor, deadlines: Deadlines) -> bool:
+    """Whether any row has been without an answer past its deadline, waiting or not."""
     metrics.DB_QUERIES.labels("sweep").inc()
-    cursor.execute(OVERDUE, {"deadline_s": deadline_s, "cap_s": cap_s, "limit": limit})
+    cursor.execute(ANY_OVERDUE, asdict(deadlines))
+    (exists,) = cursor.fetchone() or (False,)
+    return bool(exists)
+
+
+def overdue(
+    cursor: Cursor, deadlines: Deadlines, waiting: Sequence[Waiting], limit: int
+) -> list[Overdue]:
+    """Rows past their deadline whose event is not among those still waiting, longest first."""
+    metrics.DB_QUERIES.labels("sweep").inc()
+    ranges = {
+        "partitions": [range_.partition for range_ in waiting],
+        "first": [range_.first for range_ in waiting],
+        "past": [range_.past for range_ in waiting],
+    }
+    cursor.execute(OVERDUE, {**asdict(deadlines), **ranges, "limit": limit})
     return [Overdue(*row) for row in cursor.fetchall()]
 
 
-def reopen(cursor: Cursor, image_ids: Sequence[int]) -> int:
+def reopen(cursor: Cursor, lost: Sequence[Overdue]) -> int:
     """Put rows back into the outbox; returns how many were."""
     metrics.DB_QUERIES.labels("reopen").inc()
-    cursor.execute(REOPEN, (list(image_ids),))
+    ids, partitions, offsets = (
+        [getattr(row, field.name) for row in lost] for field in fields(Overdue)
+    )
+    cursor.execute(REOPEN, (ids, partitions, offsets))
     return int(cursor.rowcount)
 
 

@@ -4,11 +4,9 @@
     ├── Malformed          400  the request is not well-formed HTTP or multipart
     ├── NotFound           404  no such image
     ├── TooSlow            408  the body did not arrive at the least rate
-    ├── Conflict           409  the image is not in a state that allows this
     ├── TooLarge           413  more bytes, parts or pixels than a limit allows
     ├── UnsupportedType    415  not one of the allowed types
     ├── Unusable           422  an allowed type that cannot be used, or a bad field
-    ├── TooManyRequests    429  wait, then try again
     ├── Overloaded         503  nothing was kept, try again later
     └── StorageFull        507  nothing was kept, an operator must make room
 
@@ -49,6 +47,7 @@ class Problem(Exception):
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Problem"
+    example: ClassVar[str] = "What was wrong and what to change."
 
     def __init__(
         self,
@@ -71,11 +70,13 @@ class Problem(Exception):
 class Malformed(Problem):
     status = 400
     title = "Malformed request"
+    example = "The multipart body is malformed. Let an HTTP library write it, boundary included."
 
 
 class NotFound(Problem):
     status = 404
     title = "Not found"
+    example = "There is no image 7."
 
 
 class TooSlow(Problem):
@@ -83,42 +84,36 @@ class TooSlow(Problem):
 
     status = 408
     title = "Request too slow"
+    example = "The body came at less than 16384 bytes a second (GATEWAY_BODY_MIN_RATE_BYTES_S)."
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers={"Connection": "close"})
 
 
-class Conflict(Problem):
-    status = 409
-    title = "Conflict"
-
-
 class TooLarge(Problem):
     status = 413
     title = "Too large"
+    example = (
+        "The file is larger than 10000000 bytes (GATEWAY_MAX_UPLOAD_BYTES); send a smaller one."
+    )
 
 
 class UnsupportedType(Problem):
     status = 415
     title = "Unsupported type"
+    example = "This is a GIF. Send JPEG, PNG or WebP."
 
 
 class Unusable(Problem):
     status = 422
     title = "Cannot be used"
-
-
-class TooManyRequests(Problem):
-    status = 429
-    title = "Too many requests"
-
-    def __init__(self, detail: str, *, retry_after_s: int = DEFAULT_RETRY_AFTER_S) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+    example = "The JPEG is cut off: its last scan has no end. Send the whole file."
 
 
 class Overloaded(Problem):
     status = 503
     title = "Overloaded"
+    example = "A part of the service is not available; try again shortly."
 
     def __init__(self, detail: str, *, retry_after_s: int = DEFAULT_RETRY_AFTER_S) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
@@ -127,6 +122,7 @@ class Overloaded(Problem):
 class StorageFull(Problem):
     status = 507
     title = "Storage full"
+    example = "There is no room left to store the image; nothing was kept."
 
 
 def install(app: FastAPI) -> None:
@@ -256,7 +252,7 @@ def _documented(kind: type[Problem]) -> dict[str, Any]:
         "type": kind.type_uri(),
         "title": kind.title,
         "status": kind.status,
-        "detail": "What was wrong and what to change.",
+        "detail": kind.example,
         "instance": "/api/v1/images/upload",
     }
     content = {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": example}}

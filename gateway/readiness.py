@@ -23,6 +23,7 @@ from runtime.triton import TritonClient
 log = structlog.get_logger(__name__)
 
 OUTBOX_AGE_LIMIT_S = 5.0
+STALE_S = 10.0
 UNIT_TOLERANCE = 1e-2
 
 
@@ -45,24 +46,37 @@ class Report:
 
 
 class Readiness:
-    """Runs the checks at most once every `max_age_s`; callers in between share the answer."""
+    """Runs the checks at most once every `max_age_s`, by one caller; others get the last answer.
+
+    So probes cannot pile up behind a dependency that is slow to answer.
+    """
 
     def __init__(self, checks: Mapping[str, Check], max_age_s: float) -> None:
         self._checks = checks
         self._max_age_s = max_age_s
-        self._lock = threading.Lock()
-        self._report = Report({})
+        self._refreshing = threading.Lock()
+        self._report = Report({"first": "the checks have not ended yet"})
         self._made_at_s = float("-inf")
 
     def report(self) -> Report:
-        with self._lock:
-            if time.monotonic() - self._made_at_s >= self._max_age_s:
-                before = self._report.ready
-                self._report = Report({name: _answer(c) for name, c in self._checks.items()})
-                self._made_at_s = time.monotonic()
-                if self._report.ready != before:
-                    log.info("readiness changed", action="readiness", **self._report.checks)
-            return self._report
+        if self._age_s() >= self._max_age_s and self._refreshing.acquire(blocking=False):
+            try:
+                self._refresh()
+            finally:
+                self._refreshing.release()
+        if self._age_s() > self._max_age_s + STALE_S:
+            return Report({**self._report.checks, "age": "the checks take too long"})
+        return self._report
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self._made_at_s
+
+    def _refresh(self) -> None:
+        was_ready = self._report.ready
+        self._report = Report({name: _answer(check) for name, check in self._checks.items()})
+        self._made_at_s = time.monotonic()
+        if self._report.ready != was_ready:
+            log.info("readiness changed", action="readiness", **self._report.checks)
 
 
 def check_outbox(database: Database) -> Check:

@@ -1,5 +1,6 @@
 """Step 4: rows without an acknowledged event go in, Kafka events go out, rows are marked."""
 
+import time
 from collections.abc import Callable
 
 import structlog
@@ -10,11 +11,10 @@ from gateway import metrics, outbox
 from gateway.database import Database
 from gateway.notifications import Listener
 from gateway.outbox import Unpublished
-from gateway.sweeper import Sweeper
 from runtime.backoff import Backoff
 from runtime.errors import Retryable, Unavailable
 from runtime.kafka import Ack, Producer, Record, trace_headers
-from runtime.lifecycle import Lifecycle
+from runtime.lifecycle import Lifecycle, Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +44,11 @@ class Relay:
 
         Raises Retryable when Postgres or Kafka is away; rows that got no ack stay in the outbox.
         """
-        with self._database.transaction() as cursor, metrics.OUTBOX_DELAY_SECONDS.time():
+        with self._database.transaction() as cursor:
             rows = outbox.claim(cursor, self._batch)
             if not rows:
                 return 0
+            started_s = time.monotonic()
             outcomes = self._producer.send_all([_record(row) for row in rows])
             acks = [
                 (row.id, outcome)
@@ -56,6 +57,7 @@ class Relay:
             ]
             if acks:
                 outbox.mark_published(cursor, acks)
+        metrics.OUTBOX_BATCH_SECONDS.observe(time.monotonic() - started_s)
         self._report(rows, acks)
         failures = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
         if failures:
@@ -63,17 +65,15 @@ class Relay:
             raise failures[0]
         return len(acks)
 
-    def run(
-        self, listener: Listener, sweeper: Sweeper, lifecycle: Lifecycle, poll_s: float
-    ) -> None:
-        """Publish until stopped: woken by NOTIFY, by the poll, and by the sweeper's finds."""
+    def run(self, listener: Listener, lifecycle: Lifecycle, pulse: Pulse, poll_s: float) -> None:
+        """Publish until stopped: woken by NOTIFY, else by the poll."""
         failures = 0
         while not lifecycle.stopping:
+            pulse.beat()
             try:
                 if failures:
                     self._ensure_topics()  # a broker that lost its log lost its topics too
                 sent = self.publish_batch()
-                sweeper.sweep_if_due()
                 failures = 0
                 if sent < self._batch:
                     listener.wait(poll_s)

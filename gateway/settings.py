@@ -1,11 +1,9 @@
 """Every setting of the gateway: environment variables with the prefix GATEWAY_."""
 
-import difflib
-import os
-
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from runtime import settings as runtime_settings
 from runtime.settings import (
     KafkaSettings,
     LogSettings,
@@ -13,12 +11,6 @@ from runtime.settings import (
     ProbesSettings,
     TritonSettings,
 )
-
-PREFIX = "GATEWAY_"
-
-
-class SettingsError(ValueError):
-    """The environment holds no usable settings; the message has a line for each bad variable."""
 
 
 class UploadSettings(LogSettings):
@@ -64,7 +56,7 @@ class GatewaySettings(
     TritonSettings,
     ProbesSettings,
 ):
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -82,28 +74,4 @@ class GatewaySettings(
 
 def from_environment() -> GatewaySettings:
     """Raises SettingsError for what is missing, wrong, or no setting at all."""
-    complaints = [_unknown(name) for name in sorted(os.environ) if _is_unknown(name)]
-    try:
-        settings = GatewaySettings()
-    except ValidationError as exc:
-        complaints += [
-            f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" for error in exc.errors()
-        ]
-    if complaints:
-        raise SettingsError("\n".join(complaints))
-    return settings
-
-
-def _is_unknown(variable: str) -> bool:
-    name = variable.upper()
-    return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in _names()
-
-
-def _unknown(variable: str) -> str:
-    known = [PREFIX + name.upper() for name in _names()]
-    (nearest,) = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0)
-    return f"{variable}: there is no such setting; the nearest is {nearest}"
-
-
-def _names() -> set[str]:
-    return set(GatewaySettings.model_fields)
+    return runtime_settings.from_environment(GatewaySettings)

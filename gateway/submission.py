@@ -1,5 +1,7 @@
 """Step 3: a validated upload becomes a stored object and a committed row; only then is it a 201."""
 
+from contextlib import suppress
+
 import structlog
 
 from contracts.objects import new_image_key
@@ -9,7 +11,7 @@ from gateway.images import Image, NewImage
 from gateway.notifications import Doorbell
 from gateway.registry import Registry
 from gateway.validation import InspectedImage, display_name, safe_stem
-from runtime.errors import StorageFull
+from runtime.errors import Retryable, StorageFull
 from runtime.objects import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -62,5 +64,6 @@ class Submission:
         try:
             return self._database.retrying(lambda cursor: images.insert(cursor, new))
         except StorageFull:
-            self._objects.delete(new.s3_key)  # the statement failed for certain: no row names it
+            with suppress(Retryable):  # the statement failed for certain: no row names it
+                self._objects.delete(new.s3_key)
             raise

@@ -1,28 +1,39 @@
 """Published rows without an answer go in; those Kafka no longer holds go back to the outbox."""
 
-import time
 from dataclasses import dataclass
 
 import structlog
 
 from gateway import metrics, outbox
-from gateway.backlog import Backlog, Positions
+from gateway.backlog import Backlog, Positions, ResultOffsets
 from gateway.database import Database
-from gateway.outbox import Overdue
+from gateway.outbox import Deadlines, Overdue
 from runtime.errors import Retryable
+from runtime.lifecycle import Lifecycle, Pulse
 
 log = structlog.get_logger(__name__)
 
-SWEEP_LIMIT = 1_000
+SWEEP_LIMIT = 10_000
 
 
 @dataclass(frozen=True)
-class Deadlines:
-    """How long an answer may take: `first_s`, doubling with each attempt up to `cap_s`."""
+class Suspects:
+    """Rows that no dispatcher will answer any more, and the end of the results at that moment.
 
-    first_s: float
-    cap_s: float
-    interval_s: float
+    If there ever was an answer it lies before that end: once the writers have read so far, a row
+    that is still PROCESSING was never answered.
+    """
+
+    rows: list[Overdue]
+    results_end: ResultOffsets
+
+    def are_convicted(self, positions: Positions) -> bool:
+        """A log that is shorter than it was lost its records: there is nothing to wait for."""
+        return all(
+            positions.results_read.get(partition, 0) >= end
+            or positions.results_end.get(partition, 0) < end
+            for partition, end in self.results_end.items()
+        )
 
 
 class Sweeper:
@@ -36,31 +47,42 @@ class Sweeper:
         self._database = database
         self._backlog = backlog
         self._deadlines = deadlines
-        self._next_s = time.monotonic() + deadlines.interval_s
+        self._suspects: Suspects | None = None
 
-    def sweep_if_due(self) -> None:
-        """Raises Retryable when Postgres is away; a silent Kafka only postpones the sweep."""
-        if time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + self._deadlines.interval_s
-            self.sweep()
+    def run(self, lifecycle: Lifecycle, pulse: Pulse, interval_s: float) -> None:
+        """Sweep until stopped; a Postgres or Kafka that is away only postpones it."""
+        while not lifecycle.stopping:
+            pulse.beat()
+            try:
+                self.sweep()
+            except Retryable as exc:
+                log.warning("sweep postponed", action="sweep", error=str(exc))
+            except Exception:  # this thread must outlive whatever it meets
+                log.exception("sweep failed", action="sweep")
+            lifecycle.sleep(interval_s)
 
     def sweep(self) -> int:
-        """Returns how many rows went back into the outbox."""
+        """Returns how many rows went back into the outbox. Raises Retryable."""
         with self._database.transaction() as cursor:
             metrics.OUTBOX_AGE_SECONDS.set(outbox.age_s(cursor))
-            overdue = outbox.overdue(
-                cursor, self._deadlines.first_s, self._deadlines.cap_s, SWEEP_LIMIT
-            )
-        if not overdue:
+            if not outbox.any_overdue(cursor, self._deadlines):
+                self._suspects = None
+                return 0
+        positions = self._backlog.positions()
+        if self._suspects is None:
+            self._suspects = self._find_suspects(positions)
+        metrics.OVERDUE_IMAGES.set(len(self._suspects.rows))
+        if not self._suspects.are_convicted(positions):
             return 0
-        try:
-            lost = unanswerable(overdue, self._backlog.positions())
-        except Retryable as exc:
-            log.warning("sweep postponed", action="sweep", error=str(exc))
-            return 0
-        return self._reopen(lost)
+        convicted, self._suspects = self._suspects.rows, None
+        return self._reopen(convicted)
 
-    def _reopen(self, lost: list[int]) -> int:
+    def _find_suspects(self, positions: Positions) -> Suspects:
+        with self._database.transaction() as cursor:
+            rows = outbox.overdue(cursor, self._deadlines, positions.waiting, SWEEP_LIMIT)
+        return Suspects(rows, positions.results_end)
+
+    def _reopen(self, lost: list[Overdue]) -> int:
         if not lost:
             return 0
         with self._database.transaction() as cursor:
@@ -68,14 +90,3 @@ class Sweeper:
         metrics.SWEPT.inc(count)
         log.warning("overdue images are sent again", action="sweep", count=count)
         return count
-
-
-def unanswerable(overdue: list[Overdue], positions: Positions) -> list[int]:
-    """Ids whose event will bring no answer any more.
-
-    While results wait unread, any of them may be the answer, so none is given up yet. Otherwise an
-    event is waiting if it lies between the dispatchers' committed offset and the end of its log.
-    """
-    if positions.results_unread:
-        return []
-    return [row.id for row in overdue if not positions.is_waiting(row.partition, row.offset)]

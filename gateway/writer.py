@@ -16,12 +16,13 @@ from gateway.database import Database
 from gateway.images import Image
 from runtime.backoff import Backoff
 from runtime.errors import Permanent, Retryable
-from runtime.lifecycle import Lifecycle
+from runtime.lifecycle import Lifecycle, Pulse
 
 log = structlog.get_logger(__name__)
 
 TOPICS = (CLASSIFICATION_RESULTS, PROCESSING_ERRORS)
 POLL_TIMEOUT_MS = 500
+COMMIT_TIMEOUT_MS = 5_000
 RETRY = Backoff(base_s=0.2, cap_s=5.0)
 
 Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
@@ -34,19 +35,28 @@ class Writer:
         self._database = database
         self._cache = cache
         self._base_url = image_base_url
+        self._has_polled = False
 
-    def run(self, consumer: KafkaConsumer, lifecycle: Lifecycle) -> None:
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has partitions, and has failed at nothing since."""
+        return self._has_polled
+
+    def run(self, consumer: KafkaConsumer, lifecycle: Lifecycle, pulse: Pulse) -> None:
         consumer.subscribe(list(TOPICS))
         failures = 0
         while not lifecycle.stopping:
+            pulse.beat()
             polled: Polled = {}
             try:
                 polled = consumer.poll(timeout_ms=POLL_TIMEOUT_MS)
                 if polled:
                     self.write([record for batch in polled.values() for record in batch])
-                    consumer.commit(_after(polled))
+                    consumer.commit(_after(polled), timeout_ms=COMMIT_TIMEOUT_MS)
+                self._has_polled = bool(consumer.assignment())
                 failures = 0
             except (Retryable, KafkaError) as exc:
+                self._has_polled = False
                 failures += 1
                 delay_s = RETRY.delay_s(failures)
                 log.warning("will retry", action="write", error=repr(exc), delay_s=delay_s)

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from kafka.errors import (
     TopicAlreadyExistsError,
 )
 
+from runtime import kafka_lifetime
 from runtime.errors import Unavailable
 from runtime.settings import KafkaSettings
 
@@ -36,6 +37,9 @@ ADMIN_TIMEOUT_MS = 5_000
 CLOSE_TIMEOUT_S = 5.0
 
 Headers = list[tuple[str, bytes]]
+
+# AssertionError: closed meanwhile. ValueError, TypeError: the topic left the metadata meanwhile.
+_NOT_SENT = (KafkaError, OSError, AssertionError, ValueError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Producer:
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            _close(client, CLOSE_TIMEOUT_S)
+            kafka_lifetime.end(client, CLOSE_TIMEOUT_S)
 
     def _connected(self) -> KafkaProducer:
         with self._lock:
@@ -106,7 +110,7 @@ class Producer:
                 )
             except KafkaTimeoutError as exc:  # each further send would block as long
                 return [*pending, *[exc] * (len(records) - len(pending))]
-            except (KafkaError, OSError, AssertionError) as exc:  # AssertionError: closed meanwhile
+            except _NOT_SENT as exc:
                 pending.append(exc)
             else:
                 pending.append(future)
@@ -125,13 +129,7 @@ class Producer:
         with self._lock:
             if self._client is client:
                 self._client = None
-        _close(client, timeout_s=0)
-
-
-def _close(client: KafkaProducer, timeout_s: float) -> None:
-    """Each record has its outcome already, so a broker that does not let go takes none with it."""
-    with suppress(KafkaError):
-        client.close(timeout=timeout_s)
+        kafka_lifetime.end(client, timeout_s=0)
 
 
 def producer(settings: KafkaSettings, client_id: str) -> Producer:
@@ -139,7 +137,8 @@ def producer(settings: KafkaSettings, client_id: str) -> Producer:
     delivery_timeout_ms = int(settings.kafka_delivery_timeout_s * 1000)
 
     def connect() -> KafkaProducer:
-        return KafkaProducer(
+        return kafka_lifetime.started(
+            KafkaProducer,
             bootstrap_servers=settings.kafka_bootstrap_servers,
             client_id=client_id,
             acks="all",
@@ -166,7 +165,8 @@ def consumer(
     """
     session_timeout_ms = int(settings.kafka_session_timeout_s * 1000)
     with translated("no Kafka broker answers"):
-        return KafkaConsumer(
+        return kafka_lifetime.started(
+            KafkaConsumer,
             bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=group,
             client_id=client_id,
@@ -194,7 +194,8 @@ class _Admin(KafkaAdminClient):  # type: ignore[misc]
 def admin(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
     """A client for topics and groups. Raises Unavailable, also for what fails inside the block."""
     with translated("Kafka does not answer"):
-        client = _Admin(
+        client = kafka_lifetime.started(
+            _Admin,
             bootstrap_servers=settings.kafka_bootstrap_servers,
             bootstrap_timeout_ms=ADMIN_TIMEOUT_MS,
             request_timeout_ms=ADMIN_TIMEOUT_MS,

@@ -1,7 +1,8 @@
-"""How a process waits and ends: one stop signal that every loop watches."""
+"""How a process waits, shows that it lives and ends: loops watch one stop signal and beat."""
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
@@ -14,9 +15,27 @@ from runtime.errors import Retryable
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+HANG_LIMIT_S = 60.0
+
 
 class Stopped(Exception):
     """The process was asked to stop while it waited."""
+
+
+class Pulse:
+    """One loop's sign of life; a loop that hangs stops beating. One each: beats do not add up."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._last_s = clock_s()
+
+    def beat(self) -> None:
+        """Say so once a turn, from any thread."""
+        self._last_s = self._clock_s()
+
+    def is_beating(self, limit_s: float = HANG_LIMIT_S) -> bool:
+        """Whether the last beat, or the start, is no more than `limit_s` ago."""
+        return self._clock_s() - self._last_s <= limit_s
 
 
 class Lifecycle:
@@ -43,10 +62,17 @@ class Lifecycle:
         """Wait, or return at once when the process stops."""
         self._stop.wait(seconds)
 
-    def until_success(self, action: str, call: Callable[[], T], backoff: Backoff) -> T:
-        """Repeat `call` while it raises Retryable; raises Stopped when the process stops."""
+    def until_success(
+        self, action: str, call: Callable[[], T], backoff: Backoff, pulse: Pulse | None = None
+    ) -> T:
+        """Repeat `call` while it raises Retryable; raises Stopped when the process stops.
+
+        Beats `pulse` before each attempt: who waits for a dependency does not hang.
+        """
         attempt = 0
         while not self.stopping:
+            if pulse is not None:
+                pulse.beat()
             try:
                 return call()
             except Retryable as exc:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
-from runtime.errors import ObjectNotFound, StorageFull, Unavailable
+from runtime.errors import ObjectNotFound, Permanent, StorageFull, Unavailable
 
 # The library's own patience is three minutes; our callers have retries of their own.
 S3_RETRIES = 2
@@ -21,9 +22,17 @@ S3_BACKOFF = timedelta(milliseconds=50)
 S3_BACKOFF_CAP = timedelta(seconds=1)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+MAX_KEY_BYTES = 1_024  # S3's limit
+MAX_NAME_BYTES = 250  # a file system's 255, less the suffix `#1` of a file still being written
+SHOWN_CHARACTERS = 100
+# Empty, dots that climb, characters that no store takes, and the suffix of files being written.
+_BAD_NAME = re.compile(r"\.{0,2}|.*[\x00-\x1f\x7f].*|.*#[0-9]+", re.DOTALL)
+
 
 class ObjectStore:
     """Puts, gets and deletes whole objects; every failure is one of runtime.errors.
+
+    What can be a key in no store or only in some is refused: Permanent, `bad_object_key`.
 
     A put returns only after the bytes are durable: S3 promises that itself, in a directory the
     file and its folder are synced to disk.
@@ -44,6 +53,7 @@ class ObjectStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Raises StorageFull or Unavailable; whether the object is there is then unknown."""
+        _check(key)
         try:
             obstore.put(self._store, key, data, use_multipart=False)
             self._sync(key)
@@ -52,6 +62,7 @@ class ObjectStore:
 
     def get(self, key: str) -> bytes:
         """Raises ObjectNotFound or Unavailable."""
+        _check(key)
         try:
             return obstore.get(self._store, key).bytes().to_bytes()
         except FileNotFoundError as exc:
@@ -61,6 +72,7 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Deleting what is not there is fine. Raises Unavailable."""
+        _check(key)
         try:
             with contextlib.suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
@@ -85,6 +97,26 @@ class ObjectStore:
         if full or "No space left" in str(exc) or "quota" in str(exc).lower():
             return StorageFull(f"no room left to store {key}")
         return Unavailable(f"object store failed for {key}: {type(exc).__name__}")
+
+
+def _check(key: str) -> None:
+    if not _is_key(key):
+        shown = key[:SHOWN_CHARACTERS]
+        raise Permanent("bad_object_key", f"No object can have the key {shown!r}.")
+
+
+def _is_key(key: str) -> bool:
+    """Whether every store takes it: names with a slash between them, none of which climbs."""
+    encoded = key.encode(errors="replace")
+    return (
+        len(encoded) <= MAX_KEY_BYTES
+        and encoded.decode() == key  # no lone surrogates
+        and not any(_is_bad_name(name) for name in key.split("/"))
+    )
+
+
+def _is_bad_name(name: str) -> bool:
+    return len(name.encode()) > MAX_NAME_BYTES or _BAD_NAME.fullmatch(name) is not None
 
 
 def _fsync(target: Path) -> None:

@@ -1,9 +1,20 @@
-"""Groups of settings that both services have; each service adds its prefix and its own."""
+"""Groups of settings that both services have, and how a service reads all its own at its start.
 
-from typing import Literal
+Each service adds its prefix and its own groups.
+"""
 
-from pydantic import Field
+import difflib
+import os
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+class SettingsError(ValueError):
+    """The environment holds no usable settings; the message has a line for each bad variable."""
 
 
 class LogSettings(BaseSettings):
@@ -38,3 +49,25 @@ class ObjectStoreSettings(BaseSettings):
 class TritonSettings(BaseSettings):
     triton_grpc_address: str
     triton_timeout_s: float = Field(default=5.0, gt=0, description="deadline of one inference")
+
+
+def from_environment(settings_class: type[Settings]) -> Settings:
+    """Raises SettingsError for what is missing, wrong, or no setting at all."""
+    prefix = settings_class.model_config["env_prefix"].upper()
+    known = [prefix + name.upper() for name in settings_class.model_fields]
+    ours = [name for name in sorted(os.environ) if name.upper().startswith(prefix)]
+    complaints = [_unknown(name, known) for name in ours if name.upper() not in known]
+    try:
+        settings = settings_class()
+    except ValidationError as exc:
+        complaints += [
+            f"{prefix}{str(error['loc'][0]).upper()}: {error['msg']}" for error in exc.errors()
+        ]
+    if complaints:
+        raise SettingsError("\n".join(complaints))
+    return settings
+
+
+def _unknown(variable: str, known: list[str]) -> str:
+    (nearest,) = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0)
+    return f"{variable}: there is no such setting; the nearest is {nearest}"

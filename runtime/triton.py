@@ -11,6 +11,21 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from runtime.errors import Permanent, Retryable, Unavailable
 
+# All of them: the library sets none of its own beside these. By default gRPC waits up to two
+# minutes before it dials a lost server again, and never notices one that vanished without a word.
+# `min_reconnect_backoff` is in truth how long one attempt may take: a server too busy to shake
+# hands within it is never reached. A refused connection ends its attempt at once.
+_CHANNEL_OPTIONS = {
+    "grpc.max_send_message_length": triton.MAX_GRPC_MESSAGE_SIZE,
+    "grpc.max_receive_message_length": triton.MAX_GRPC_MESSAGE_SIZE,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 5_000,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+    "grpc.keepalive_time_ms": 10_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.keepalive_permit_without_calls": 0,
+}
+
 # Triton answers these while it starts, stops, is overloaded or was killed: the request is fine.
 _TRANSIENT = {
     "StatusCode.UNAVAILABLE",
@@ -38,7 +53,8 @@ class TritonClient:
     """A thread-safe connection to one Triton, which reconnects by itself."""
 
     def __init__(self, address: str, timeout_s: float) -> None:
-        self._client = triton.InferenceServerClient(address)
+        options = list(_CHANNEL_OPTIONS.items())
+        self._client = triton.InferenceServerClient(address, channel_args=options)
         self._timeout_s = timeout_s
 
     def infer(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from standalone import ps
 from standalone.console import Console
-from standalone.data_folder import DataFolder
+from standalone.processes.data_folder import DataFolder
 from standalone.settings import StandaloneSettings
 
 WRONG_USE = 2

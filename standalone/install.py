@@ -30,7 +30,7 @@ def main() -> int:
     if problem:
         sys.stderr.write("Cannot go on: " + problem + "\n")
         return CANNOT_GO_ON
-    from standalone import environments
+    from standalone.wheels import environments
 
     return environments.main(sys.argv[1:])
 

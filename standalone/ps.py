@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from standalone.process_table import Row
+from standalone.processes.process_table import Row
 
 COLUMNS = ("NAME", "PID", "STATE", "RESTARTS", "ADDRESS")
 DOWN = "-"

@@ -9,9 +9,9 @@ from typing import Any
 
 import urllib3
 
-from standalone import wheel_files
-from standalone.command import Address
-from standalone.steps import StartError
+from standalone.machine.loopback import Address
+from standalone.processes.steps import StartError
+from standalone.wheels import unpacked
 
 UPLOADS = "/api/v1/images/upload"
 IMAGES = "/api/v1/images"
@@ -95,7 +95,7 @@ class SampleClient:
 
 
 def photo_path(photo: str) -> Path:
-    return wheel_files.PHOTOS / PHOTOS[photo]
+    return unpacked.PHOTOS / PHOTOS[photo]
 
 
 def as_table(labelled: Sequence[Labelled]) -> str:

@@ -11,21 +11,22 @@ import shlex
 from collections.abc import Coroutine
 from typing import Any
 
-from standalone import samples, service_logs
-from standalone.command import Command
+from standalone import samples
 from standalone.console import Console
-from standalone.data_folder import DataFolder
-from standalone.kafka import Kafka
-from standalone.kafka_choice import choose
-from standalone.postgres import EmbeddedPostgres
-from standalone.redis import RedisServer
+from standalone.parts.kafka import Kafka
+from standalone.parts.kafka_choice import choose
+from standalone.parts.postgres import EmbeddedPostgres
+from standalone.parts.redis import RedisServer
+from standalone.parts.services import Dependencies, Services
+from standalone.parts.triton_server import ENVIRONMENT as TRITON_ENVIRONMENT
+from standalone.parts.triton_server import TritonServer
+from standalone.processes import service_logs
+from standalone.processes.command import Command
+from standalone.processes.data_folder import DataFolder
+from standalone.processes.steps import StartError
+from standalone.processes.supervisor import Layer, Supervisor
 from standalone.samples import Labelled, SampleClient
-from standalone.services import Dependencies, Services
 from standalone.settings import StandaloneSettings
-from standalone.steps import StartError
-from standalone.supervisor import Layer, Supervisor
-from standalone.triton_server import ENVIRONMENT as TRITON_ENVIRONMENT
-from standalone.triton_server import TritonServer
 
 STEP_TIMEOUT_S = 120.0
 RETRY_PAUSE_S = 1.0

@@ -10,14 +10,14 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from standalone import ports
 from standalone.console import Console
-from standalone.data_folder import DataFolder
-from standalone.leftovers import end_leftovers
+from standalone.machine import ports
+from standalone.processes.data_folder import DataFolder
+from standalone.processes.leftovers import end_leftovers
+from standalone.processes.steps import StartError
+from standalone.processes.supervisor import Supervisor
 from standalone.settings import StandaloneSettings
 from standalone.startup import Startup
-from standalone.steps import StartError
-from standalone.supervisor import Supervisor
 
 BLOCKING_CALLS_AT_ONCE = 32
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

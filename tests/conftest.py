@@ -20,14 +20,14 @@ from gateway.database import Database
 from gateway.migrate import migrate
 from runtime import kafka
 from runtime.settings import KafkaSettings
-from standalone import kafka_jars
-from standalone.kafka import ApacheKafka, TansuKafka
-from standalone.part import Part
-from standalone.ports import free_port
-from standalone.postgres import EmbeddedPostgres
-from standalone.redis import RedisServer
-from standalone.steps import StartError
-from standalone.triton_server import ENVIRONMENT, TritonServer
+from standalone.machine.ports import free_port
+from standalone.parts import kafka_jars
+from standalone.parts.kafka import ApacheKafka, TansuKafka
+from standalone.parts.postgres import EmbeddedPostgres
+from standalone.parts.redis import RedisServer
+from standalone.parts.triton_server import ENVIRONMENT, TritonServer
+from standalone.processes.part import Part
+from standalone.processes.steps import StartError
 
 ROOT = Path(__file__).parent.parent
 IN_CI = os.environ.get("CI") == "true"

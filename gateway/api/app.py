@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import metrics, problems
 from gateway.api import operations, results, uploads
 from gateway.api.state import Services
-from runtime.errors import Retryable, StorageFull
+from runtime.errors import Permanent, Retryable, StorageFull
 
 DESCRIPTION = """Upload a photo, read its labels.
 
@@ -35,7 +36,7 @@ def create(
         yield
         on_stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs without a CDN
         title="Image classification",
         version="1",
         description=DESCRIPTION,
@@ -46,6 +47,7 @@ def create(
     problems.install(app)
     app.add_exception_handler(StorageFull, _answer_full)
     app.add_exception_handler(Retryable, _answer_retryable)
+    app.add_exception_handler(Permanent, _answer_permanent)
     app.add_middleware(RequestMetrics)
     for router in (operations.router, uploads.router, results.router):
         app.include_router(router)
@@ -56,6 +58,10 @@ async def _answer_full(request: Request, _exc: Exception) -> Response:
     return await problems.answer(
         request, problems.StorageFull("There is no room left to store the image; nothing was kept.")
     )
+
+
+async def _answer_permanent(request: Request, exc: Exception) -> Response:
+    return await problems.answer(request, problems.Unusable(f"This cannot be stored: {exc}"))
 
 
 async def _answer_retryable(request: Request, exc: Exception) -> Response:

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from starlette.concurrency import run_in_threadpool
 
+from contracts.events import MAX_IMAGE_ID
 from contracts.objects import IMAGES_PREFIX
 from gateway import images, listing, problems, resource
 from gateway.api.schemas import ImagePage, ImageResource
@@ -16,14 +16,15 @@ from runtime.errors import ObjectNotFound
 
 router = APIRouter(tags=["images"])
 
-MAX_ID = 2**63 - 1
 MAX_WAIT_S = 30.0
 # Wake-ups come by NOTIFY; this poll only covers a lost one.
-WAIT_POLL_S = 1.0
+WAIT_POLL_S = 3.0
 MAX_PAGE = 200
 MAX_QUERY_CHARS = 500
 
-ImageId = Annotated[int, Path(ge=1, le=MAX_ID, description="The id that the upload returned.")]
+ImageId = Annotated[
+    int, Path(ge=1, le=MAX_IMAGE_ID, description="The id that the upload returned.")
+]
 App = Annotated[Services, Depends(services)]
 
 NOT_FOUND = problems.documented(problems.NotFound, problems.Unusable, problems.Overloaded)
@@ -52,24 +53,24 @@ async def get_image(
     ] = 0.0,
 ) -> Response:
     """An image's status and labels, from the cache where it is there."""
-    found = await run_in_threadpool(app.lookup.get, image_id)
+    if wait_s and not app.waiting.is_full:
+        found = await _until_terminal(app, image_id, wait_s)
+    else:
+        found = await app.threads.run(app.lookup.get, image_id)
     if found is None:
         raise _not_found(image_id)
-    if wait_s and not resource.is_terminal(found) and not app.waiting.is_full:
-        found = await _until_terminal(app, image_id, wait_s)
     return Response(found, media_type="application/json")
 
 
-async def _until_terminal(app: Services, image_id: int, wait_s: float) -> bytes:
+async def _until_terminal(app: Services, image_id: int, wait_s: float) -> bytes | None:
     """The image once it is terminal, or as it is after `wait_s`."""
     give_up_at_s = time.monotonic() + wait_s
     async with app.waiting.expect(image_id) as expectation:
         while True:
-            found = await run_in_threadpool(app.lookup.get, image_id)
+            found = await app.threads.run(app.lookup.get, image_id)
             left_s = give_up_at_s - time.monotonic()
-            if found is None:
-                raise _not_found(image_id)
-            if resource.is_terminal(found) or left_s <= 0 or app.waiting.released:
+            is_final = found is None or resource.is_terminal(found)
+            if is_final or left_s <= 0 or app.waiting.released:
                 return found
             await expectation.wait(min(left_s, WAIT_POLL_S))
 
@@ -78,11 +79,17 @@ async def _until_terminal(app: Services, image_id: int, wait_s: float) -> bytes:
     problems.Unusable, problems.Overloaded))  # fmt: skip
 def list_images(
     app: App,
-    cursor: Annotated[str | None, Query(description="`nextCursor` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, Query(description="`nextCursor` of the page before.", examples=["YmVmb3JlOjQy"])
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    status: Status | None = None,
-    created_after: Annotated[datetime | None, Query(alias="createdAfter")] = None,
-    created_before: Annotated[datetime | None, Query(alias="createdBefore")] = None,
+    status: Annotated[Status | None, Query(examples=["COMPLETED"])] = None,
+    created_after: Annotated[
+        datetime | None, Query(alias="createdAfter", examples=["2025-12-24T10:30:00"])
+    ] = None,
+    created_before: Annotated[
+        datetime | None, Query(alias="createdBefore", examples=["2025-12-25T00:00:00"])
+    ] = None,
     q: Annotated[
         str | None,
         Query(max_length=MAX_QUERY_CHARS, description="Words of descriptions and labels."),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from gateway.api.multipart import BodyLimits
+from gateway.api.threads import RequestThreads
 from gateway.database import Database
 from gateway.deletion import Deletion
 from gateway.lookup import Lookup
@@ -24,6 +25,7 @@ class Services:
     deletion: Deletion
     waiting: Waiting
     readiness: Readiness
+    threads: RequestThreads
     body_limits: BodyLimits
     image_limits: Limits
     image_base_url: str

@@ -6,7 +6,7 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from gateway import metrics, problems, resource
 from gateway.api.multipart import Upload, read_upload
@@ -76,10 +76,13 @@ async def upload_image(
     started_s = time.perf_counter()
     try:
         upload = await read_upload(request, app.body_limits)
-        image = await run_in_threadpool(_accept, app, upload, trace_id_of(traceparent))
+        image = await app.threads.run(_accept, app, upload, trace_id_of(traceparent))
     except problems.Problem as exc:
         outcome = "rejected" if exc.status < 500 else "failed"  # noqa: PLR2004
         metrics.UPLOADS.labels(outcome).inc()
+        raise
+    except ClientDisconnect:
+        metrics.UPLOADS.labels("rejected").inc()
         raise
     except Exception:
         metrics.UPLOADS.labels("failed").inc()

@@ -34,6 +34,7 @@ CREATE TABLE images (
     label_set_key          TEXT NOT NULL,
     classification_result  JSONB,
     confidence_score       DOUBLE PRECISION,
+    failure_code           TEXT,
     failure_reason         TEXT,
     label                  TEXT,
     other_labels           TEXT,
@@ -60,4 +61,5 @@ CREATE INDEX images_created_at ON images (created_at);
 CREATE INDEX images_search ON images USING GIN (search);
 CREATE INDEX images_outbox ON images (id)
     WHERE published_at IS NULL AND status IN ('PENDING', 'PROCESSING');
+CREATE INDEX images_failed ON images (updated_at) WHERE status = 'FAILED';
 CREATE INDEX images_in_flight ON images (published_at) WHERE status = 'PROCESSING';

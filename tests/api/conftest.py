@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from gateway.database import Database
-from standalone import kafka_jars
-from standalone.kafka import ApacheKafka, Kafka, TansuKafka
-from standalone.ports import free_port
-from standalone.postgres import EmbeddedPostgres
-from standalone.redis import RedisServer
-from standalone.steps import Steps
-from standalone.triton_server import TritonServer
+from standalone.machine.ports import free_port
+from standalone.parts import kafka_jars
+from standalone.parts.kafka import ApacheKafka, Kafka, TansuKafka
+from standalone.parts.postgres import EmbeddedPostgres
+from standalone.parts.redis import RedisServer
+from standalone.parts.triton_server import TritonServer
+from standalone.processes.steps import Steps
 from tests.api import road
 from tests.api.road import Gateway, Process
 from tests.conftest import running

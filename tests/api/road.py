@@ -14,10 +14,11 @@ import httpx
 from contracts.topics import ALL_TOPICS
 from runtime import kafka
 from runtime.settings import KafkaSettings
-from standalone.command import LOOPBACK, Address, Command, loopback
-from standalone.part import Part
-from standalone.ports import free_port
-from standalone.readiness import http_ok
+from standalone.machine.loopback import LOOPBACK, Address, loopback
+from standalone.machine.ports import free_port
+from standalone.parts.http_probe import http_ok
+from standalone.processes.command import Command
+from standalone.processes.part import Part
 from tests import photos
 
 UPLOAD = "/api/v1/images/upload"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from standalone.part import Part
+from standalone.processes.part import Part
 from tests.api import road
 from tests.api.conftest import Platform, Services
 from tests.gateway.waits import until

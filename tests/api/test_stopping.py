@@ -13,8 +13,8 @@ import pytest
 
 from gateway import images
 from gateway.database import Database
-from standalone.command import loopback
-from standalone.postgres import EmbeddedPostgres
+from standalone.machine.loopback import loopback
+from standalone.parts.postgres import EmbeddedPostgres
 from tests.api import road
 from tests.api.conftest import Platform, Services
 from tests.api.road import NOWHERE, Gateway, Process

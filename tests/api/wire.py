@@ -6,7 +6,7 @@ import socket
 import time
 from types import TracebackType
 
-from standalone.command import Address
+from standalone.machine.loopback import Address
 from tests.api import road
 
 BOUNDARY = "----frontier"

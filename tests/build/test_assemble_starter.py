@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from contracts.manifest import Manifest
-from standalone.triton_server import ENVIRONMENT
+from standalone.parts.triton_server import ENVIRONMENT
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from build.starter.sources import class_names
-from standalone.triton_server import ENVIRONMENT
+from standalone.parts.triton_server import ENVIRONMENT
 from tests.build.reference_towers import DIMENSIONS_KEPT, LOGITS_EVERY, RECORDED
 
 pytestmark = pytest.mark.integration

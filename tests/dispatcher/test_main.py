@@ -21,10 +21,11 @@ from runtime import kafka
 from runtime.kafka import Ack, Record
 from runtime.objects import ObjectStore
 from runtime.settings import KafkaSettings
-from standalone.command import Command, loopback
-from standalone.part import Part
-from standalone.ports import free_port
-from standalone.triton_server import TritonServer
+from standalone.machine.loopback import loopback
+from standalone.machine.ports import free_port
+from standalone.parts.triton_server import TritonServer
+from standalone.processes.command import Command
+from standalone.processes.part import Part
 from tests import photos
 from tests.conftest import ROOT
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from standalone import kafka_jars
+from standalone.parts import kafka_jars
 from tests.conftest import IN_CI, unavailable
 from tests.end_to_end.whole_platform import Platform
 

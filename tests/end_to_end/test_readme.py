@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from standalone.settings import StandaloneSettings
-from standalone.wheel_files import PHOTOS
+from standalone.wheels.unpacked import PHOTOS
 from tests.end_to_end.whole_platform import ROOT, Platform
 
 README = (ROOT / "README.md").read_text()

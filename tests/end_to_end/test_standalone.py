@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standalone.wheel_files import PHOTOS
+from standalone.wheels.unpacked import PHOTOS
 from tests.end_to_end.whole_platform import ROOT, Platform
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]

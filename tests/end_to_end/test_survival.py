@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from standalone.wheel_files import PHOTOS
+from standalone.wheels.unpacked import PHOTOS
 from tests.end_to_end.whole_platform import Platform
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]

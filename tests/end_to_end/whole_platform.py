@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from standalone.ports import free_port
+from standalone.machine.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 START_TIMEOUT_S = 120.0

@@ -22,8 +22,8 @@ from gateway.sweeper import Deadlines, Sweeper
 from runtime import kafka
 from runtime.errors import Unavailable
 from runtime.settings import KafkaSettings
-from standalone.kafka import TansuKafka
-from standalone.ports import free_port
+from standalone.machine.ports import free_port
+from standalone.parts.kafka import TansuKafka
 from tests.conftest import running
 from tests.gateway import rows
 

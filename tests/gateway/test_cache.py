@@ -10,8 +10,8 @@ import redis
 
 from gateway import cache as cache_module
 from gateway.cache import CHANGING_TTL_S, TERMINAL_TTL_S, TOMBSTONE_TTL_S, Cache, Found
-from standalone.ports import free_port
-from standalone.redis import RedisServer
+from standalone.machine.ports import free_port
+from standalone.parts.redis import RedisServer
 from tests.conftest import running
 
 pytestmark = pytest.mark.integration

@@ -16,8 +16,8 @@ from psycopg2 import errorcodes
 
 from gateway.database import LOCK_TIMEOUT_S, Database, Unstorable
 from runtime.errors import Retryable, StorageFull, Unavailable
-from standalone.ports import free_port
-from standalone.postgres import EmbeddedPostgres
+from standalone.machine.ports import free_port
+from standalone.parts.postgres import EmbeddedPostgres
 from tests.conftest import running
 from tests.gateway import rows
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.database import Database, Unstorable
 from gateway.migrate import MIGRATIONS, migrate
-from standalone.postgres import EmbeddedPostgres
+from standalone.parts.postgres import EmbeddedPostgres
 from tests.conftest import ROOT, administer, url_of
 from tests.gateway import rows
 

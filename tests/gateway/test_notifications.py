@@ -21,8 +21,8 @@ from gateway.notifications import (
 )
 from runtime.errors import Retryable
 from runtime.lifecycle import Lifecycle
-from standalone.ports import free_port
-from standalone.postgres import EmbeddedPostgres
+from standalone.machine.ports import free_port
+from standalone.parts.postgres import EmbeddedPostgres
 from tests.conftest import running
 from tests.gateway.waits import until
 

@@ -69,11 +69,9 @@ def logged() -> Iterator[list[Any]]:
         ("Malformed", 400, "urn:problem-type:malformed"),
         ("NotFound", 404, "urn:problem-type:not-found"),
         ("TooSlow", 408, "urn:problem-type:too-slow"),
-        ("Conflict", 409, "urn:problem-type:conflict"),
         ("TooLarge", 413, "urn:problem-type:too-large"),
         ("UnsupportedType", 415, "urn:problem-type:unsupported-type"),
         ("Unusable", 422, "urn:problem-type:unusable"),
-        ("TooManyRequests", 429, "urn:problem-type:too-many-requests"),
         ("Overloaded", 503, "urn:problem-type:overloaded"),
         ("StorageFull", 507, "urn:problem-type:storage-full"),
     ],
@@ -91,7 +89,7 @@ def test_each_kind_has_its_status_and_name(name: str, status: int, type_uri: str
     }
 
 
-@pytest.mark.parametrize("name", ["Overloaded", "TooManyRequests"])
+@pytest.mark.parametrize("name", ["Overloaded"])
 def test_a_503_and_a_429_say_when_to_come_back(name: str) -> None:
     assert int(call("GET", f"/raise/{name}").headers["retry-after"]) > 0
 

@@ -21,8 +21,8 @@ from runtime import kafka
 from runtime.errors import Unavailable
 from runtime.lifecycle import Lifecycle
 from runtime.settings import KafkaSettings
-from standalone.kafka import ApacheKafka, Kafka
-from standalone.ports import free_port
+from standalone.machine.ports import free_port
+from standalone.parts.kafka import ApacheKafka, Kafka
 from tests.conftest import running
 from tests.gateway import fakes, rows
 from tests.gateway.waits import until
@@ -229,8 +229,8 @@ def fragile_kafka(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Kafka]:
     """A broker that this module may kill."""
-    from standalone import kafka_jars
-    from standalone.kafka import TansuKafka
+    from standalone.parts import kafka_jars
+    from standalone.parts.kafka import TansuKafka
     from tests.conftest import unavailable
 
     folder = tmp_path_factory.mktemp("fragile-kafka")

@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.__main__ import main
-from gateway.settings import GatewaySettings, SettingsError, from_environment
+from gateway.settings import GatewaySettings, from_environment
+from runtime.settings import SettingsError
 
 NEEDED = {
     "GATEWAY_DATABASE_URL": "postgresql://user:secret-word@127.0.0.1/db",

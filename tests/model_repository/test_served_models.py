@@ -28,9 +28,9 @@ from contracts.tensors import (
     TEXT_MODEL,
     TEXT_OUTPUT,
 )
-from standalone.ports import free_port
-from standalone.triton import SHARED_MEMORY, shared_memory_prefix
-from standalone.triton_server import TritonServer
+from standalone.machine.ports import free_port
+from standalone.parts.triton_memory import SHARED_MEMORY, shared_memory_prefix
+from standalone.parts.triton_server import TritonServer
 from tests.build.parity_inputs import pictures
 
 pytestmark = pytest.mark.integration

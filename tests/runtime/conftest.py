@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from standalone.command import Command, loopback
-from standalone.part import Part
-from standalone.ports import free_port
+from standalone.machine.loopback import loopback
+from standalone.machine.ports import free_port
+from standalone.processes.command import Command
+from standalone.processes.part import Part
 from tests.conftest import ROOT, running, unavailable
 
 VERSION = "v1.8.0"

@@ -18,8 +18,8 @@ from runtime import kafka
 from runtime.errors import Unavailable
 from runtime.kafka import Ack, Producer, Record
 from runtime.settings import KafkaSettings
-from standalone.kafka import ApacheKafka, TansuKafka
-from standalone.ports import free_port
+from standalone.machine.ports import free_port
+from standalone.parts.kafka import ApacheKafka, TansuKafka
 from tests.conftest import running
 
 TOPIC = "image-processing-topic"

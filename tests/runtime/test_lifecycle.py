@@ -10,7 +10,7 @@ import pytest
 
 from runtime.backoff import Backoff
 from runtime.errors import Permanent, StorageFull, Unavailable
-from runtime.lifecycle import Lifecycle, Stopped
+from runtime.lifecycle import HANG_LIMIT_S, Lifecycle, Pulse, Stopped
 
 NO_WAIT = Backoff(0.0, 0.0)
 AN_HOUR_S = 3_600.0
@@ -83,6 +83,51 @@ def test_a_stop_ends_a_sleep() -> None:
     lifecycle.stop()
     sleeper.join(SOON_S)
     assert not sleeper.is_alive()
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_loop_that_hangs_does_not_beat_until_it_goes_on() -> None:
+    clock = FakeClock()
+    pulse = Pulse(clock)
+    clock.now_s += HANG_LIMIT_S
+    assert pulse.is_beating(), "the start counts as a beat"
+    pulse.beat()
+    clock.now_s += HANG_LIMIT_S
+    assert pulse.is_beating()
+    clock.now_s += 0.1
+    assert not pulse.is_beating()
+    pulse.beat()
+    assert pulse.is_beating()
+
+
+def test_a_pulse_may_have_a_limit_of_its_own() -> None:
+    clock = FakeClock()
+    pulse = Pulse(clock)
+    clock.now_s += 2.0
+    assert pulse.is_beating(limit_s=2.0)
+    assert not pulse.is_beating(limit_s=1.0)
+
+
+def test_who_waits_for_a_dependency_still_beats() -> None:
+    clock = FakeClock()
+    pulse = Pulse(clock)
+    attempts = iter(range(10))
+
+    def call() -> None:
+        assert pulse.is_beating()
+        clock.now_s += HANG_LIMIT_S + 1
+        if next(attempts) < 3:
+            raise Unavailable("away")
+
+    Lifecycle().until_success("try", call, NO_WAIT, pulse)
+    assert not pulse.is_beating(), "nor does it beat for what comes after"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

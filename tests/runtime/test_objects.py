@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ObjectNotFound, StorageFull, Unavailable
-from runtime.objects import ObjectStore
-from standalone.ports import free_port
+from runtime.errors import ObjectNotFound, Permanent, StorageFull, Unavailable
+from runtime.objects import MAX_KEY_BYTES, MAX_NAME_BYTES, ObjectStore
+from standalone.machine.ports import free_port
 
 IMAGE = os.urandom(165_000)
 
@@ -44,6 +44,54 @@ def test_any_safe_name_is_a_key(store: ObjectStore, key: str) -> None:
     store.delete(key)
     with pytest.raises(ObjectNotFound):
         store.get(key)
+
+
+BAD_KEYS = {
+    "empty": "",
+    "a slash": "/",
+    "absolute": "/images/a.jpg",
+    "a folder": "images/",
+    "an empty name": "images//a.jpg",
+    "here": "images/./a.jpg",
+    "above": "images/../../a.jpg",
+    "NUL": "images/a\0.jpg",
+    "a line's end": "images/a.jpg\n",
+    "half a character": "images/\ud800.jpg",
+    "a name while it is written": "images/a.jpg#1",
+    "a long name": "images/" + "é" * (MAX_NAME_BYTES // 2 + 1),
+    "a long key": "/".join(["a" * 100] * (MAX_KEY_BYTES // 100)),
+}
+
+
+@pytest.mark.parametrize("key", [pytest.param(key, id=name) for name, key in BAD_KEYS.items()])
+def test_what_can_be_no_key_is_refused_for_good(store: ObjectStore, key: str) -> None:
+    for call in (lambda: store.put(key, b"x"), lambda: store.get(key), lambda: store.delete(key)):
+        with pytest.raises(Permanent) as refusal:
+            call()
+        assert refusal.value.reason == "bad_object_key"
+
+
+def test_the_longest_key_is_one(store: ObjectStore) -> None:
+    names = ["a" * MAX_NAME_BYTES] * (MAX_KEY_BYTES // (MAX_NAME_BYTES + 1))
+    longest = "/".join([*names, "b" * (MAX_KEY_BYTES - len("/".join(names)) - 1)])
+    assert len(longest) == MAX_KEY_BYTES
+    store.put(longest, b"named")
+    assert store.get(longest) == b"named"
+
+
+def test_each_character_is_refused_or_makes_a_key(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path.as_uri())
+    taken = 0
+    for code in range(0x180):
+        for key in (f"x/{chr(code)}", f"x/{chr(code)}a", f"x/a{chr(code)}b"):
+            try:
+                store.put(key, b"named")
+            except Permanent:
+                continue
+            taken += 1
+            assert store.get(key) == b"named"
+            store.delete(key)
+    assert taken > 0x100
 
 
 def test_what_is_not_there_is_not_found(store: ObjectStore) -> None:

@@ -10,8 +10,8 @@ from contracts import tensors
 from runtime import triton as runtime_triton
 from runtime.errors import Unavailable
 from runtime.triton import InferenceFailed, InferenceRejected, TritonClient
-from standalone.ports import free_port
-from standalone.triton_server import TritonServer
+from standalone.machine.ports import free_port
+from standalone.parts.triton_server import TritonServer
 
 SIZE = tensors.IMAGE_SIZE_PX
 PIXELS = np.zeros((2, SIZE, SIZE, 3), np.uint8)

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from standalone.command import Command, loopback
-from standalone.part import Part
-from standalone.ports import free_port
-from standalone.process_identity import ProcessIdentity
+from standalone.machine.loopback import loopback
+from standalone.machine.ports import free_port
+from standalone.processes.command import Command
+from standalone.processes.part import Part
+from standalone.processes.process_identity import ProcessIdentity
 
 READY_THEN_SLEEP = """
 import pathlib, sys, time

@@ -9,6 +9,14 @@ import pytest
 from standalone import install
 
 SOURCE = Path(install.__file__)
+NEEDED = (
+    "console.py",
+    "machine/checkout.py",
+    "wheels/checks.py",
+    "wheels/environments.py",
+    "wheels/pip_advice.py",
+    "wheels/triton.py",
+)
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 11), (3, 12), (3, 13)])
@@ -50,8 +58,8 @@ def test_an_old_python_can_read_it(source: Path) -> None:
 
 def test_it_needs_the_standard_library_only() -> None:
     """Until the environments exist, nothing else is there."""
-    for name in ("environments", "machine", "pip_advice", "console", "triton"):
-        tree = ast.parse(SOURCE.with_name(f"{name}.py").read_text())
+    for name in NEEDED:
+        tree = ast.parse((SOURCE.parent / name).read_text())
         roots = {module.split(".")[0] for node in ast.walk(tree) for module in _imported(node)}
         assert roots <= set(sys.stdlib_module_names) | {"standalone"}, name
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import pytest
 
 from standalone import samples
-from standalone.command import loopback
-from standalone.ports import free_port
+from standalone.machine.loopback import loopback
+from standalone.machine.ports import free_port
+from standalone.processes.steps import StartError
 from standalone.samples import Labelled, SampleClient, as_table
-from standalone.steps import StartError
 
 COMPLETED = {
     "status": "COMPLETED",

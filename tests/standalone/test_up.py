@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from standalone.console import Console
-from standalone.data_folder import DataFolder
-from standalone.ports import free_port
-from standalone.process_table import ProcessTable
+from standalone.machine.ports import free_port
+from standalone.processes.data_folder import DataFolder
+from standalone.processes.process_table import ProcessTable
+from standalone.processes.supervisor import Supervisor
 from standalone.settings import StandaloneSettings
-from standalone.supervisor import Supervisor
 from standalone.up import StopRequests, up
 
 

@@ -1,0 +1,1 @@
+"""What the platform consists of: how each part is run on this machine, and when it is ready."""

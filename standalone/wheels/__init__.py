@@ -1,0 +1,1 @@
+"""Pinned wheels: may they run here, how they are installed, and where their files then lie."""
