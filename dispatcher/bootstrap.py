@@ -3,55 +3,70 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+from kafka import KafkaConsumer
+
 from contracts.topics import DISPATCHER_GROUP
 from dispatcher import metrics
 from dispatcher.artefacts import Artefacts
 from dispatcher.breaker import CircuitBreaker
 from dispatcher.classification import Classifier, RetryRules
 from dispatcher.consumer import ImageConsumer, Rules
+from dispatcher.fetching import Originals
 from dispatcher.publisher import Publisher
 from dispatcher.settings import DispatcherSettings
+from dispatcher.stopping import CLOSING_S, StopDeadline
 from dispatcher.triton import Embedder
 from runtime import kafka
 from runtime.backoff import Backoff
-from runtime.lifecycle import Lifecycle, Stopped
+from runtime.lifecycle import Lifecycle, Pulse, Stopped
 from runtime.objects import ObjectStore
 from runtime.probes import Probes
 from runtime.triton import TritonClient
 
 CONNECT_RETRY = Backoff(base_s=0.2, cap_s=2.0)
+LEAVE_TIMEOUT_MS = 2_000
 
 
 def run(settings: DispatcherSettings, lifecycle: Lifecycle) -> None:
     """Connect, waiting for dependencies that are away; then consume until stopped."""
+    StopDeadline(lifecycle, settings.drain_grace_s + CLOSING_S).watch()
     with ExitStack() as stack:
-        ready = _Ready()
-        probes = Probes(settings.probes_host, settings.probes_port, lambda: True, ready)
+        ready, pulse = _Ready(), Pulse()
+        probes = Probes(settings.probes_host, settings.probes_port, pulse.is_beating, ready)
         probes.start()
         stack.callback(probes.stop)
-        try:
-            consumer = lifecycle.until_success(
-                "connect to Kafka",
-                lambda: kafka.consumer(
-                    settings, DISPATCHER_GROUP, "dispatcher", settings.batch_size
-                ),
-                CONNECT_RETRY,
-            )
-        except Stopped:
-            return
-        stack.callback(consumer.close, autocommit=False, timeout_ms=2_000)
+        classifier = _classifier(settings, stack)
         batches = ThreadPoolExecutor(settings.batches_in_flight, "batch")
         stack.callback(batches.shutdown, wait=False, cancel_futures=True)
-        classifier = _classifier(settings, lifecycle, stack)
-        rules = Rules(
-            batch_size=settings.batch_size,
-            batches_in_flight=settings.batches_in_flight,
-            commit_interval_s=settings.commit_interval_s,
-            drain_grace_s=settings.drain_grace_s,
+        try:
+            consumer = _connected(settings, lifecycle, pulse)
+        except Stopped:
+            return
+        # Left first: the others get its partitions while the rest is closed.
+        stack.callback(consumer.close, autocommit=False, timeout_ms=LEAVE_TIMEOUT_MS)
+        image_consumer = ImageConsumer(
+            consumer, classifier.answer, batches, lifecycle, _rules(settings), pulse
         )
-        image_consumer = ImageConsumer(consumer, classifier.answer, batches, lifecycle, rules)
         ready.consumer = image_consumer
         image_consumer.run()
+
+
+def _connected(settings: DispatcherSettings, lifecycle: Lifecycle, pulse: Pulse) -> KafkaConsumer:
+    return lifecycle.until_success(
+        "connect to Kafka",
+        lambda: kafka.consumer(settings, DISPATCHER_GROUP, "dispatcher", settings.batch_size),
+        CONNECT_RETRY,
+        pulse,
+    )
+
+
+def _rules(settings: DispatcherSettings) -> Rules:
+    return Rules(
+        batch_size=settings.batch_size,
+        batches_in_flight=settings.batches_in_flight,
+        commit_interval_s=settings.commit_interval_s,
+        drain_grace_s=settings.drain_grace_s,
+    )
 
 
 class _Ready:
@@ -63,7 +78,7 @@ class _Ready:
         return self.consumer is not None and self.consumer.is_ready
 
 
-def _classifier(settings: DispatcherSettings, lifecycle: Lifecycle, stack: ExitStack) -> Classifier:
+def _classifier(settings: DispatcherSettings, stack: ExitStack) -> Classifier:
     retry = Backoff(settings.retry_base_s, settings.retry_cap_s)
     objects = ObjectStore(settings.object_store_url)
     triton = TritonClient(settings.triton_grpc_address, settings.triton_timeout_s)
@@ -78,12 +93,11 @@ def _classifier(settings: DispatcherSettings, lifecycle: Lifecycle, stack: ExitS
         on_change=lambda state: metrics.BREAKER_STATE.set(state.value),
     )
     return Classifier(
-        objects=objects,
+        originals=Originals(objects),
         artefacts=Artefacts(objects),
         embedder=Embedder(triton, breaker),
-        publisher=Publisher(producer, lifecycle, retry),
+        publisher=Publisher(producer, retry),
         decoders=decoders,
-        lifecycle=lifecycle,
         retry=RetryRules(settings.max_attempts, retry),
         top_k=settings.top_k,
     )

@@ -8,7 +8,8 @@ IMAGES = Counter(
     "dispatcher_images_total", "Images answered, by outcome: classified or failed.", ["outcome"]
 )
 RETRIES = Counter(
-    "dispatcher_retries_total", "Images set aside for another try, by cause: failed, artefact, unavailable or kafka.",
+    "dispatcher_retries_total",
+    "Images set aside for another try, by cause: failed, artefact, unavailable or kafka.",
     ["cause"],
 )
 IN_FLIGHT = Gauge("dispatcher_in_flight_images", "Images read from Kafka and not yet answered.")

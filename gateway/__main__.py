@@ -20,6 +20,7 @@ from gateway import bootstrap
 from gateway.replay import Choice
 from gateway.settings import GatewaySettings, from_environment
 from runtime import logs
+from runtime.errors import Permanent, Retryable
 from runtime.lifecycle import Lifecycle, Stopped
 from runtime.settings import SettingsError
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     lifecycle.install_signal_handlers()
     try:
         _run(options, settings, lifecycle)
-    except (ManifestError, OSError) as exc:
+    except (ManifestError, OSError, Retryable, Permanent) as exc:
         log.error("cannot go on", action=options.command, error=str(exc))
         return 1
     except Stopped:
@@ -77,7 +78,7 @@ def _has_choice(options: argparse.Namespace) -> bool:
 
 def _moment(text: str) -> datetime:
     """Without an offset it is UTC, as in the API."""
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 takes no Z
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 

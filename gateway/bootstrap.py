@@ -95,8 +95,11 @@ def run_relay(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
     )
     with _probed(settings, lambda: relay_pulse.is_beating() and sweeper_pulse.is_beating()):
         sweeping.start()
-        relay.run(Listener(database, SUBMITTED), lifecycle, relay_pulse, settings.relay_poll_s)
-        sweeping.join(STOP_TIMEOUT_S)
+        try:
+            relay.run(Listener(database, SUBMITTED), lifecycle, relay_pulse, settings.relay_poll_s)
+        finally:
+            lifecycle.stop()  # neither loop outlives the other
+            sweeping.join(STOP_TIMEOUT_S)
     producer.close()
     database.close()
 
@@ -170,6 +173,8 @@ def run_replay(
     say(f"{sum(counts.values()):8}  {'would be' if dry_run else 'to be'} replayed")
     for replayed in () if dry_run else replay.run(choice):
         say(f"{replayed:8}  replayed")
+        if lifecycle.stopping:
+            break
     results.close()
     database.close()
 

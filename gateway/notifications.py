@@ -139,10 +139,9 @@ class TerminalListener:
         while not self._lifecycle.stopping:
             try:
                 image_ids = parse_ids(self._listener.wait(timeout_s=1.0))
+                if image_ids:
+                    self._on_terminal(image_ids)
             except Exception as exc:  # this thread must outlive whatever it meets
                 log.warning("will retry", action="listen", error=str(exc))
                 self._lifecycle.sleep(1.0)
-                continue
-            if image_ids:
-                self._on_terminal(image_ids)
         self._listener.close()

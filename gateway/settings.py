@@ -4,6 +4,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from runtime import settings as runtime_settings
+from runtime.lifecycle import HANG_LIMIT_S
 from runtime.settings import (
     KafkaSettings,
     LogSettings,
@@ -11,6 +12,10 @@ from runtime.settings import (
     ProbesSettings,
     TritonSettings,
 )
+
+
+# A loop that pauses longer could not be told from one that hangs.
+MAX_PAUSE_S = HANG_LIMIT_S / 2
 
 
 class UploadSettings(LogSettings):
@@ -39,8 +44,8 @@ class DeliverySettings(LogSettings):
     """How rows become events, and when one that got no answer is sent again."""
 
     relay_batch: int = Field(default=256, gt=0)
-    relay_poll_s: float = Field(default=1.0, gt=0, description="fallback when no NOTIFY arrives")
-    sweep_interval_s: float = Field(default=5.0, gt=0)
+    relay_poll_s: float = Field(default=1.0, gt=0, le=MAX_PAUSE_S, description="fallback when no NOTIFY arrives")
+    sweep_interval_s: float = Field(default=5.0, gt=0, le=MAX_PAUSE_S)
     sweep_deadline_s: float = Field(default=20.0, gt=0, description="doubles with each attempt")
     sweep_deadline_cap_s: float = Field(default=40.0, gt=0)
     writer_batch: int = Field(default=256, gt=0)

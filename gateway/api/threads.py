@@ -32,8 +32,8 @@ class RequestThreads:
                 await self._turns.acquire_on_behalf_of(turn)
         except TimeoutError as exc:
             raise Overloaded("More requests wait than can be answered; try again.") from exc
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
-        finally:
-            self._turns.release_on_behalf_of(turn)
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+        # The turn ends with the call, not with who waits for it: a thread is busy until then.
+        running.add_done_callback(lambda _: self._turns.release_on_behalf_of(turn))
+        return await asyncio.shield(running)

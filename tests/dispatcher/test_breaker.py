@@ -1,5 +1,6 @@
 """The breaker opens after failures in a row, and lets one caller at a time find out more."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -152,22 +153,53 @@ def test_failures_of_many_threads_open_it_once(
     assert not is_refused(breaker)
 
 
+class Slow:
+    """A request under way in a thread of its own, until it is told how it ends."""
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+        self._asked, self._answered = threading.Event(), threading.Event()
+        self._outcome: Exception | None = None
+        self._thread = threading.Thread(target=self._call)
+        self._thread.start()
+        assert self._asked.wait(10)
+
+    def end(self, outcome: Exception | None = None) -> None:
+        self._outcome = outcome
+        self._answered.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def _call(self) -> None:
+        with contextlib.suppress(Unavailable):
+            self._breaker.call(self._request)
+
+    def _request(self) -> None:
+        self._asked.set()
+        assert self._answered.wait(10)
+        if self._outcome is not None:
+            raise self._outcome
+
+
 def test_a_late_success_of_before_does_not_close_it(
     breaker: CircuitBreaker, states: list[State]
 ) -> None:
-    asked, answer = threading.Event(), threading.Event()
-
-    def slow() -> str:
-        asked.set()
-        assert answer.wait(10)
-        return "answer"
-
-    early = threading.Thread(target=breaker.call, args=(slow,))
-    early.start()
-    assert asked.wait(10)
+    early = Slow(breaker)
     fail(breaker, FAILURES)
-    answer.set()
-    early.join(10)
-    assert not early.is_alive()
-    assert breaker.state in {State.OPEN, State.CLOSED}
-    assert states[0] is State.OPEN
+    early.end()
+    assert states == [State.OPEN]
+    assert is_refused(breaker)
+
+
+@pytest.mark.parametrize("outcome", [None, Unavailable("down")], ids=["success", "failure"])
+def test_what_was_asked_before_does_not_decide_for_the_trial(
+    breaker: CircuitBreaker, clock: Clock, states: list[State], outcome: Exception | None
+) -> None:
+    early = Slow(breaker)
+    fail(breaker, FAILURES)
+    clock.now_s += OPEN_S
+    trial = Slow(breaker)
+    early.end(outcome)
+    assert breaker.state is State.HALF_OPEN
+    trial.end()
+    assert states == [State.OPEN, State.HALF_OPEN, State.CLOSED]

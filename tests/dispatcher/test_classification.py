@@ -13,14 +13,18 @@ from PIL import Image
 
 from contracts.events import ImageClassified, ImageFailed, ImageSubmitted, message_key
 from contracts.manifest import Manifest, Preprocessing
+from dispatcher import metrics
 from dispatcher.artefacts import Artefacts
 from dispatcher.breaker import CircuitBreaker, State
-from dispatcher.classification import Classifier, RetryRules
-from dispatcher.preprocessing import Pixels, prepare
+from dispatcher.classification import UNREADABLE_PATIENCE, Classifier, RetryRules
+from dispatcher.fetching import Originals
+from dispatcher.lease import Lease
+from dispatcher.preprocessing import Pixels, UndecodableImage, prepare
 from dispatcher.publisher import Answer, Publisher
 from dispatcher.triton import Embedder
+from dispatcher.work import DETAIL_CHARACTERS
 from runtime.backoff import Backoff
-from runtime.errors import ObjectNotFound, Retryable, Unavailable
+from runtime.errors import ObjectNotFound, StorageFull, Unavailable
 from runtime.lifecycle import Lifecycle, Stopped
 from runtime.objects import ObjectStore
 from runtime.triton import InferenceFailed, InferenceRejected
@@ -28,7 +32,7 @@ from tests import photos
 from tests.contracts.test_manifest import GOOD
 from tests.dispatcher.test_triton import FakeTriton
 
-MODEL, LABELS, OTHER_LABELS = "models/m.json", "label-sets/l.npz", "label-sets/other.npz"
+MODEL, LABELS, WIDE_LABELS = "models/m.json", "label-sets/l.npz", "label-sets/wide.npz"
 MAX_ATTEMPTS = 3
 SIZE, DIM = 8, 2
 PATIENCE = 50  # pauses after which a fake lifecycle stops: a test must not run for ever
@@ -52,15 +56,18 @@ def manifest() -> bytes:
 
 
 class FakeObjects(ObjectStore):
-    """A dictionary; `failures` of a key are raised first, one a call."""
+    """A dictionary; `failures` of a key are raised first, one a call; all fails while `away`."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = objects
         self.failures: dict[str, list[Exception]] = {}
+        self.away: Exception | None = None
         self.gets: list[str] = []
 
     def get(self, key: str) -> bytes:
         self.gets.append(key)
+        if self.away is not None:
+            raise self.away
         if self.failures.get(key):
             raise self.failures[key].pop(0)
         if key not in self.objects:
@@ -89,7 +96,9 @@ class FakePublisher(Publisher):
     def __init__(self) -> None:
         self.batches: list[list[Answer]] = []
 
-    def publish(self, answers: Sequence[Answer]) -> None:
+    def publish(self, answers: Sequence[Answer], lease: Lease) -> None:
+        for answer in answers:
+            answer.to_json()
         if answers:
             self.batches.append(list(answers))
 
@@ -119,22 +128,22 @@ class World:
     """A classifier and everything around it."""
 
     def __init__(self, decoders: ThreadPoolExecutor) -> None:
-        self.objects = FakeObjects({MODEL: manifest(), LABELS: npz(DIM), OTHER_LABELS: npz(DIM)})
+        self.objects = FakeObjects({MODEL: manifest(), LABELS: npz(DIM), WIDE_LABELS: npz(DIM + 1)})
         self.triton = FakeEmbeddings()
         self.publisher = FakePublisher()
         self.lifecycle = FakeLifecycle()
+        self.lease = Lease(self.lifecycle)
         self.states: list[State] = []
         self.now_s = 0.0
         breaker = CircuitBreaker(
             2, Backoff(1.0, 1.0, lambda: 1.0), self.states.append, lambda: self.now_s
         )
         self.classifier = Classifier(
-            objects=self.objects,
+            originals=Originals(self.objects),
             artefacts=Artefacts(self.objects),
             embedder=Embedder(self.triton, breaker),
             publisher=self.publisher,
             decoders=decoders,
-            lifecycle=self.lifecycle,
             retry=RetryRules(MAX_ATTEMPTS, Backoff(0.1, 1.0)),
             top_k=5,
         )
@@ -148,7 +157,7 @@ class World:
         return record(image_id, event.to_json())
 
     def answer(self, *records: Any) -> dict[int, Answer]:
-        self.classifier.answer(records)
+        self.classifier.answer(records, self.lease)
         return self.publisher.answers
 
 
@@ -176,6 +185,15 @@ def reasons(answers: dict[int, Answer]) -> dict[int, str]:
     }
 
 
+def retries(cause: str) -> float:
+    return metrics.RETRIES.labels(cause)._value.get()
+
+
+def observations(step: str) -> float:
+    [family] = metrics.STEP_SECONDS.labels(step).collect()
+    return next(s.value for s in family.samples if s.name.endswith("_count"))
+
+
 def test_a_batch_is_one_request_and_one_publication(world: World) -> None:
     answers = world.answer(*(world.submit(image_id) for image_id in (1, 2, 3)))
     assert world.triton.asked == [[1, 2, 3]]
@@ -192,10 +210,7 @@ def test_a_batch_is_one_request_and_one_publication(world: World) -> None:
     ("spoil", "reason"),
     [
         pytest.param({"data": b"no picture"}, "undecodable_image", id="undecodable"),
-        pytest.param({"model_key": "models/none"}, "object_not_found", id="no model"),
-        pytest.param({"label_set_key": "label-sets/none"}, "object_not_found", id="no labels"),
-        pytest.param({"model_key": LABELS}, "bad_manifest", id="bad manifest"),
-        pytest.param({"label_set_key": MODEL}, "bad_label_set", id="bad labels"),
+        pytest.param({"label_set_key": WIDE_LABELS}, "bad_label_set", id="another model's labels"),
     ],
 )
 def test_a_permanent_failure_harms_no_neighbour(
@@ -215,12 +230,6 @@ def test_an_image_whose_object_is_gone_fails(world: World) -> None:
     records = [world.submit(1), world.submit(2)]
     del world.objects.objects["images/2"]
     assert reasons(world.answer(*records)) == {1: "classified", 2: "object_not_found"}
-
-
-def test_labels_of_another_model_fail_their_image_alone(world: World) -> None:
-    world.objects.objects["label-sets/wide.npz"] = npz(DIM + 1)
-    wide = world.submit(2, label_set_key="label-sets/wide.npz")
-    assert reasons(world.answer(world.submit(1), wide)) == {1: "classified", 2: "bad_label_set"}
 
 
 def test_two_models_are_two_requests(world: World) -> None:
@@ -248,16 +257,116 @@ def test_a_fault_of_ours_costs_its_image_only(
     assert reasons(answers) == {1: "classified", 2: "gave_up", 3: "classified"}
 
 
-@pytest.mark.parametrize("away", ["images/2", MODEL, LABELS])
-def test_a_store_that_is_away_is_asked_again(world: World, away: str) -> None:
+@pytest.mark.parametrize("away", [MODEL, LABELS])
+def test_an_artefact_that_is_away_is_asked_for_again(world: World, away: str) -> None:
     world.objects.failures[away] = [Unavailable("away")] * (MAX_ATTEMPTS * 4)
     answers = world.answer(world.submit(1), world.submit(2))
     assert reasons(answers) == {1: "classified", 2: "classified"}
     assert world.lifecycle.pauses
 
 
+@pytest.mark.parametrize("fault", [Unavailable("away"), ObjectNotFound("any")], ids=repr)
+@pytest.mark.parametrize("is_manifest_known", [True, False])
+def test_a_store_that_is_away_or_not_mounted_fails_no_image(
+    world: World, fault: Exception, is_manifest_known: bool
+) -> None:
+    if is_manifest_known:
+        world.answer(world.submit(9))
+    records = [world.submit(1), world.submit(2)]
+    world.objects.away = fault
+
+    def meanwhile(pause: int) -> None:
+        if pause == MAX_ATTEMPTS * UNREADABLE_PATIENCE + 1:
+            world.objects.away = None
+
+    world.lifecycle.meanwhile = meanwhile
+    answers = world.answer(*records)
+    assert {1: "classified", 2: "classified"}.items() <= reasons(answers).items()
+
+
+@pytest.mark.parametrize("key", [MODEL, LABELS])
+@pytest.mark.parametrize("damaged", [None, b"", b'{"schema": 2}'])
+def test_a_bad_artefact_holds_images_until_it_is_mended(
+    world: World, key: str, damaged: bytes | None
+) -> None:
+    records = [world.submit(1), world.submit(2)]
+    good = world.objects.objects.pop(key)
+    if damaged is not None:
+        world.objects.objects[key] = damaged
+
+    def meanwhile(pause: int) -> None:
+        if pause == MAX_ATTEMPTS * 4:
+            assert world.triton.asked == [], "Triton is not asked in vain"
+            world.objects.objects[key] = good
+
+    world.lifecycle.meanwhile = meanwhile
+    before = retries("artefact")
+    assert reasons(world.answer(*records)) == {1: "classified", 2: "classified"}
+    assert retries("artefact") - before == MAX_ATTEMPTS * 4 * 2
+
+
+def test_one_unreadable_object_is_given_up_in_the_end(world: World) -> None:
+    world.objects.failures["images/2"] = [Unavailable("access denied")] * 1_000
+    answers = world.answer(world.submit(1), world.submit(2))
+    assert reasons(answers) == {1: "classified", 2: "gave_up"}
+    failed = answers[2]
+    assert isinstance(failed, ImageFailed)
+    assert failed.attempts == MAX_ATTEMPTS * UNREADABLE_PATIENCE
+
+
+def test_a_machine_short_of_memory_fails_no_image(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shortages = [MemoryError()] * (MAX_ATTEMPTS * UNREADABLE_PATIENCE + 1)
+
+    def prepare_if_possible(data: bytes, how: Preprocessing) -> Pixels:
+        if shortages:
+            raise shortages.pop()
+        return prepare(data, how)
+
+    monkeypatch.setattr("dispatcher.classification.prepare", prepare_if_possible)
+    assert reasons(world.answer(world.submit(1))) == {1: "classified"}
+
+
+def test_a_detail_that_no_reader_takes_is_cleaned(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(data: bytes, how: Preprocessing) -> Pixels:
+        raise UndecodableImage("\0\udfff" + "x" * 10_000)
+
+    monkeypatch.setattr("dispatcher.classification.prepare", odd)
+    [answer] = world.answer(world.submit(1)).values()
+    assert isinstance(answer, ImageFailed)
+    assert ImageFailed.from_json(answer.to_json()) == answer
+    assert len(answer.detail) == DETAIL_CHARACTERS
+
+
+def test_a_batch_whose_lease_is_over_ends(world: World) -> None:
+    world.triton.failures = {1: Unavailable("down")}
+    world.lifecycle.meanwhile = lambda _pause: world.lease.end()
+    with pytest.raises(Stopped):
+        world.answer(world.submit(1))
+    assert len(world.lifecycle.pauses) == 1
+    assert world.publisher.batches == []
+
+
+def test_a_batch_that_is_no_longer_wanted_is_not_begun(world: World) -> None:
+    world.lease.end()
+    with pytest.raises(Stopped):
+        world.answer(world.submit(1), record(9, b"{}"))
+    assert world.publisher.batches == []
+    assert world.objects.gets == []
+
+
+@pytest.mark.parametrize("step", ["fetch", "decode", "infer", "score"])
+def test_every_step_is_timed(world: World, step: str) -> None:
+    before = observations(step)
+    world.answer(world.submit(1))
+    assert observations(step) == before + 1
+
+
 def test_neighbours_do_not_wait_for_one_that_is_set_aside(world: World) -> None:
-    world.objects.failures["images/2"] = [Unavailable("slow")]
+    world.objects.failures["images/2"] = [Unavailable("slow")] * 2
     world.answer(world.submit(1), world.submit(2))
     assert [[answer.image_id for answer in batch] for batch in world.publisher.batches] == [
         [1],
@@ -333,7 +442,7 @@ def test_a_passing_fault_is_no_failure(world: World) -> None:
     }
 
 
-@pytest.mark.parametrize("fault", [Unavailable("away"), Retryable("busy")], ids=repr)
+@pytest.mark.parametrize("fault", [Unavailable("away"), StorageFull("no room")], ids=repr)
 def test_a_stop_answers_what_it_can_and_raises_for_the_rest(world: World, fault: Exception) -> None:
     world.objects.failures["images/2"] = [fault] * 100
     world.lifecycle.meanwhile = lambda _pause: world.lifecycle.stop()
@@ -343,7 +452,7 @@ def test_a_stop_answers_what_it_can_and_raises_for_the_rest(world: World, fault:
 
 
 def test_a_publisher_that_stops_passes_it_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def publish(_answers: Sequence[Answer]) -> None:
+    def publish(_answers: Sequence[Answer], _lease: Lease) -> None:
         raise Stopped("publish")
 
     monkeypatch.setattr(world.publisher, "publish", publish)

@@ -17,9 +17,10 @@ from kafka.errors import KafkaTimeoutError
 from contracts.topics import DISPATCHER_GROUP, IMAGE_PROCESSING
 from dispatcher import consumer as consumer_module
 from dispatcher.consumer import ImageConsumer, Rules
+from dispatcher.lease import Lease
 from runtime import kafka
 from runtime.kafka import Ack, Record
-from runtime.lifecycle import Lifecycle
+from runtime.lifecycle import Lifecycle, Pulse
 from runtime.settings import KafkaSettings
 
 pytestmark = pytest.mark.integration
@@ -28,7 +29,7 @@ SOON_S = 30.0
 PARTITIONS = 6
 on_apache = pytest.mark.parametrize("kafka_settings", ["apache_kafka"], indirect=True)
 
-Answer = Callable[[Sequence[Any]], None]
+Answer = Callable[[Sequence[Any], Lease], None]
 
 
 class Running:
@@ -54,7 +55,7 @@ class Running:
     def _run(self) -> None:
         with ThreadPoolExecutor(self.rules.batches_in_flight) as executor:
             self.consumer = ImageConsumer(
-                self.client, self._answer, executor, self.lifecycle, self.rules
+                self.client, self._answer, executor, self.lifecycle, self.rules, Pulse()
             )
             self.consumer.run()
             self.client.close(autocommit=False)
@@ -81,7 +82,7 @@ class Answers:
         self._inside = 0
         self._lock = threading.Lock()
 
-    def __call__(self, records: Sequence[Any]) -> None:
+    def __call__(self, records: Sequence[Any], _lease: Lease) -> None:
         values = [int(record.value) for record in records]
         with self._lock:
             self.seen += values
@@ -232,10 +233,10 @@ def test_a_batch_that_breaks_is_read_again(
     answers = Answers()
     failures = [RuntimeError("broken")] * 3
 
-    def answer(records: Sequence[Any]) -> None:
+    def answer(records: Sequence[Any], lease: Lease) -> None:
         if failures:
             raise failures.pop()
-        answers(records)
+        answers(records, lease)
 
     started = running(kafka_settings, answer, batch_size=5)
     faults = [KafkaTimeoutError("the broker is slow")] * 2

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from contracts.events import ImageClassified, ImageFailed, Score
+from dispatcher.lease import Lease
 from dispatcher.publisher import Answer, Publisher
 from runtime.backoff import Backoff
 from runtime.errors import Unavailable
@@ -51,7 +52,7 @@ class FakeProducer(Producer):
 
 def test_each_answer_goes_to_its_topic() -> None:
     producer = FakeProducer()
-    Publisher(producer, Lifecycle(), NO_WAIT).publish(ANSWERS)
+    Publisher(producer, NO_WAIT).publish(ANSWERS, Lease(Lifecycle()))
     [records] = producer.sent
     assert [(record.topic, record.key) for record in records] == [
         ("image-classification-results", b"1"),
@@ -78,13 +79,13 @@ def test_what_was_not_acknowledged_is_sent_again(
     outcomes: list[list[Ack | Unavailable] | Unavailable], keys: list[list[bytes]]
 ) -> None:
     producer = FakeProducer(*outcomes)
-    Publisher(producer, Lifecycle(), NO_WAIT).publish(ANSWERS)
+    Publisher(producer, NO_WAIT).publish(ANSWERS, Lease(Lifecycle()))
     assert producer.keys == keys
 
 
 def test_nothing_to_publish_is_not_sent() -> None:
     producer = FakeProducer()
-    Publisher(producer, Lifecycle(), NO_WAIT).publish([])
+    Publisher(producer, NO_WAIT).publish([], Lease(Lifecycle()))
     assert producer.sent == []
 
 
@@ -95,12 +96,21 @@ def test_a_stop_raises_where_something_is_open(
     lifecycle = Lifecycle()
     lifecycle.stop()
     with pytest.raises(Stopped):
-        Publisher(FakeProducer(outcome), lifecycle, NO_WAIT).publish(ANSWERS)
+        Publisher(FakeProducer(outcome), NO_WAIT).publish(ANSWERS, Lease(lifecycle))
 
 
 def test_a_stop_does_not_hinder_what_can_be_acknowledged() -> None:
     lifecycle = Lifecycle()
     lifecycle.stop()
     producer = FakeProducer()
-    Publisher(producer, lifecycle, NO_WAIT).publish(ANSWERS)
+    Publisher(producer, NO_WAIT).publish(ANSWERS, Lease(lifecycle))
     assert producer.keys == [[b"1", b"2", b"3"]]
+
+
+def test_a_lease_that_ended_is_not_outlived() -> None:
+    lease = Lease(Lifecycle())
+    lease.end()
+    producer = FakeProducer(*[LOST] * 5)
+    with pytest.raises(Stopped):
+        Publisher(producer, NO_WAIT).publish(ANSWERS, lease)
+    assert len(producer.sent) == 1

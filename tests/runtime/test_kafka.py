@@ -4,9 +4,8 @@ import itertools
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +19,6 @@ from runtime.kafka import Ack, Producer, Record
 from runtime.settings import KafkaSettings
 from standalone.machine.ports import free_port
 from standalone.parts.kafka import ApacheKafka, TansuKafka
-from tests.conftest import running
 
 TOPIC = "image-processing-topic"
 SOON_S = 30.0
@@ -213,13 +211,6 @@ def test_killed_amid_sends_apache_has_all_it_acknowledged(apache_kafka: ApacheKa
     assert acknowledged <= set(read_all(settings, acknowledged, topic))
 
 
-@pytest.fixture
-def own_tansu(tmp_path: Path) -> Iterator[TansuKafka]:
-    part = TansuKafka(tmp_path, free_port())
-    for _ in running(part):
-        yield part
-
-
 @pytest.mark.integration
 def test_a_broker_that_lost_its_memory_is_sent_to_again(own_tansu: TansuKafka) -> None:
     settings = KafkaSettings(
@@ -253,10 +244,15 @@ class FakeClient:
     def __init__(self, *outcomes: Any) -> None:
         self._outcomes = iter(outcomes)
         self.closed = False
+        self.forced = False
+        self._sender = SimpleNamespace(force_close=self._force)
+
+    def _force(self) -> None:
+        self.forced = True
 
     def send(self, topic: str, key: bytes, value: bytes, headers: Any) -> FakeFuture:
         outcome = next(self._outcomes)
-        if isinstance(outcome, (KafkaTimeoutError, AssertionError)):
+        if isinstance(outcome, (KafkaTimeoutError, AssertionError, ValueError, TypeError)):
             raise outcome
         return FakeFuture(outcome)
 
@@ -270,6 +266,8 @@ class FakeClient:
     [
         MessageSizeTooLargeError("at the broker"),
         AssertionError("closed meanwhile"),
+        ValueError("Partitioner did not assign a partition for topic"),
+        TypeError("'NoneType' object is not iterable"),
         KafkaConnectionError("reset"),
         OSError("broken pipe"),
     ],
@@ -286,6 +284,7 @@ def test_each_record_has_its_own_outcome_and_a_failed_client_is_replaced(
     assert (first, third) == (Ack(1, 5), Ack(1, 5))
     assert isinstance(second, Unavailable)
     assert clients[0].closed
+    assert clients[0].forced, "its own close went no further than its flush"
     assert producer.send_all([record(4)]) == [Ack(1, 5)]
     assert not clients[1].closed
     producer.close()

@@ -1,7 +1,11 @@
 """The Triton client: arrays in and out, and every failure as what a caller can do about it."""
 
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import grpc
 import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
@@ -14,6 +18,9 @@ from standalone.machine.ports import free_port
 from standalone.parts.triton_server import TritonServer
 
 SIZE = tensors.IMAGE_SIZE_PX
+AWAY_S = 5.0
+BACK_WITHIN_S = 2.0
+BETWEEN_TRIES_S = 0.05
 PIXELS = np.zeros((2, SIZE, SIZE, 3), np.uint8)
 
 
@@ -83,6 +90,51 @@ def test_nobody_there_is_unavailable() -> None:
     client.close()
     with pytest.raises(Unavailable):
         infer(client)  # closed
+
+
+@pytest.fixture
+def bare_server() -> Iterator[grpc.Server]:
+    """Answers every call with UNIMPLEMENTED, which is an answer."""
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads)
+        yield server
+        server.stop(None).wait()
+
+
+def test_a_server_that_comes_back_is_reached_soon(bare_server: grpc.Server) -> None:
+    port = free_port()
+    client = TritonClient(f"127.0.0.1:{port}", timeout_s=1)
+    until_s = time.monotonic() + AWAY_S
+    while time.monotonic() < until_s:
+        with pytest.raises(Unavailable):
+            infer(client)
+        time.sleep(BETWEEN_TRIES_S)
+    assert bare_server.add_insecure_port(f"127.0.0.1:{port}") == port
+    bare_server.start()
+    back_s = time.monotonic()
+    while not answers(client):
+        assert time.monotonic() - back_s < BACK_WITHIN_S
+        time.sleep(BETWEEN_TRIES_S)
+    client.close()
+
+
+def answers(client: TritonClient) -> bool:
+    try:
+        infer(client)
+    except InferenceFailed:
+        return True
+    except Unavailable:
+        return False
+    pytest.fail("a server without models has inferred something")
+
+
+@pytest.mark.integration
+def test_messages_may_be_larger_than_grpc_allows_by_itself(triton: TritonServer) -> None:
+    """Its default is 4 MiB for a message received."""
+    client = TritonClient(str(triton.address), timeout_s=30)
+    full_batch = np.zeros((64, SIZE, SIZE, 3), np.uint8)
+    assert infer(client, full_batch).shape[0] == 64
+    client.close()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from standalone.parts.triton_server import MODEL_REPOSITORY, TritonServer
 from standalone.processes.part import Part
 from standalone.processes.steps import StartError
 from tests.conftest import unavailable
+from tests.standalone.stand_ins import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -161,7 +162,7 @@ def test_triton_is_back_after_a_kill_and_leaves_no_shared_memory(
     assert not part.is_ready()
     run(part)
     assert part.pid != killed
-    assert http_ok(part.metrics_address, "/metrics")
+    assert eventually(lambda: http_ok(part.metrics_address, "/metrics"))  # opens after gRPC's port
     part.stop()
     assert not list(SHARED_MEMORY.glob(f"{shared_memory_prefix(data_dir)}*"))
 
