@@ -13,7 +13,6 @@ from runtime.settings import (
     TritonSettings,
 )
 
-
 # A loop that pauses longer could not be told from one that hangs.
 MAX_PAUSE_S = HANG_LIMIT_S / 2
 
@@ -44,7 +43,9 @@ class DeliverySettings(LogSettings):
     """How rows become events, and when one that got no answer is sent again."""
 
     relay_batch: int = Field(default=256, gt=0)
-    relay_poll_s: float = Field(default=1.0, gt=0, le=MAX_PAUSE_S, description="fallback when no NOTIFY arrives")
+    relay_poll_s: float = Field(
+        default=1.0, gt=0, le=MAX_PAUSE_S, description="fallback when no NOTIFY arrives"
+    )
     sweep_interval_s: float = Field(default=5.0, gt=0, le=MAX_PAUSE_S)
     sweep_deadline_s: float = Field(default=20.0, gt=0, description="doubles with each attempt")
     sweep_deadline_cap_s: float = Field(default=40.0, gt=0)

@@ -77,6 +77,24 @@ def test_wait_s_holds_the_answer_until_it_is_there(client: httpx.Client) -> None
     assert time.monotonic() - started_s < 10
 
 
+def lookups(client: httpx.Client) -> float:
+    """How often the API looked an image up."""
+    text = client.get("/actuator/prometheus").text
+    return sum(map(float, re.findall(r"image_cache_requests_total\{.*\} ([\d.e+]+)", text)))
+
+
+def test_wait_s_looks_once_where_there_is_nothing_to_wait_for(client: httpx.Client) -> None:
+    image_id = road.uploaded_id(client)
+    road.terminal(client, image_id)
+    before = lookups(client)
+    for number in range(1, 4):
+        answer = client.get(f"{IMAGES}/{image_id}", params={"wait_s": 30})
+        assert answer.json()["status"] == "COMPLETED"
+        assert lookups(client) - before == number
+    road.problem_of(client.get(f"{IMAGES}/{2**62}", params={"wait_s": 30}), 404)
+    assert lookups(client) - before == 4
+
+
 @pytest.mark.parametrize("wait_s", ["-1", "30.1", "inf", "nan", "soon", "1e9"])
 def test_a_wait_that_cannot_be_is_refused(client: httpx.Client, wait_s: str) -> None:
     image_id = road.uploaded_id(client)

@@ -186,7 +186,7 @@ def reasons(answers: dict[int, Answer]) -> dict[int, str]:
 
 
 def retries(cause: str) -> float:
-    return metrics.RETRIES.labels(cause)._value.get()
+    return float(metrics.RETRIES.labels(cause)._value.get())
 
 
 def observations(step: str) -> float:

@@ -1,5 +1,6 @@
 """Preparing a picture: as open_clip would, upright, from any mode; never a guess, never a crash."""
 
+import errno
 import io
 import random
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 from contracts.manifest import Preprocessing
 from dispatcher import preprocessing
 from dispatcher.preprocessing import UndecodableImage, prepare
+from runtime.errors import Unavailable
 from tests import photos
 
 SIZE = 64
@@ -296,3 +298,39 @@ def test_fifty_megapixels_twice_at_once_are_bounded(name: str, tmp_path: Path) -
     peak_mb, kept_mb = map(int, ran.stdout.split())
     assert peak_mb < PEAK_MB[name]
     assert kept_mb < 50
+
+
+@pytest.mark.parametrize(
+    "shortage",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENFILE, "Too many open files in system"),
+        OSError("out of memory when reading image file"),
+        ValueError("Insufficient memory (case 4)"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("decoder", ["simplejpeg.decode_jpeg", "PIL.Image.open"])
+def test_a_machine_short_of_memory_is_no_fault_of_the_image(
+    monkeypatch: pytest.MonkeyPatch, decoder: str, shortage: Exception
+) -> None:
+    def short(*_arguments: object, **_options: object) -> None:
+        raise shortage
+
+    monkeypatch.setattr(decoder, short)
+    with pytest.raises(Unavailable):
+        prepare(photos.jpeg(), HOW)
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "x"), ValueError("x")], ids=repr)
+def test_any_other_fault_of_a_decoder_is_the_images(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("PIL.Image.open", broken)
+    with pytest.raises(UndecodableImage):
+        prepare(photos.png(), HOW)

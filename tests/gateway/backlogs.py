@@ -5,4 +5,5 @@ from runtime.settings import KafkaSettings
 
 
 def unread(settings: KafkaSettings) -> int:
-    return Backlog(settings).positions().results_unread
+    positions = Backlog(settings).positions()
+    return sum(positions.results_end.values()) - sum(positions.results_read.values())

@@ -59,7 +59,7 @@ def producer(client: KafkaClient) -> Producer:
 
 @dataclass
 class KnownBacklog:
-    """Positions that a test made up, or the error that asking for them raises."""
+    """Positions that a test makes up and may change, or the error that asking for them raises."""
 
     known: Positions | Exception
 
@@ -87,6 +87,7 @@ class Consumer:
     on_commit: Callable[[], None] = lambda: None
     committed: int = 0
     position: int = 0
+    partitions: int = 1
     steps: list[str] = field(default_factory=list)
 
     def subscribe(self, topics: list[str]) -> None:
@@ -102,13 +103,16 @@ class Consumer:
         self.steps.append("poll")
         return {TopicPartition(self.topic, 0): fresh} if fresh else {}
 
-    def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+    def commit(
+        self, offsets: dict[TopicPartition, OffsetAndMetadata], timeout_ms: int | None = None
+    ) -> None:
+        assert timeout_ms, "a silent coordinator would hold the writer for ever"
         self.on_commit()
         self.steps.append("commit")
         (self.committed,) = (position.offset for position in offsets.values())
 
     def assignment(self) -> set[TopicPartition]:
-        return {TopicPartition(self.topic, 0)}
+        return {TopicPartition(self.topic, number) for number in range(self.partitions)}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         assert partition.topic == self.topic

@@ -60,5 +60,9 @@ def classified(image_id: int, *labels: str, confidence: float = 0.75) -> ImageCl
     return ImageClassified(image_id, scores, "imagenet-1k", "starter", "1", TRACE_ID)
 
 
-def failed(image_id: int, detail: str = "The picture cannot be decoded.") -> ImageFailed:
-    return ImageFailed(image_id, "undecodable", detail, 1, "image-processing-topic-0-7", TRACE_ID)
+def failed(
+    image_id: int,
+    detail: str = "The picture cannot be decoded.",
+    reason: str = "undecodable_image",
+) -> ImageFailed:
+    return ImageFailed(image_id, reason, detail, 1, "image-processing-topic-0-7", TRACE_ID)

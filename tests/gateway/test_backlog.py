@@ -1,5 +1,6 @@
 """Backlog: how far real consumer groups have read on real brokers, one of which forgets it all."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from contracts.topics import (
 from gateway.backlog import Backlog, Positions
 from gateway.database import Database
 from gateway.relay import Relay
-from gateway.sweeper import Deadlines, Sweeper
+from gateway.outbox import Deadlines
+from gateway.sweeper import Sweeper
 from runtime import kafka
 from runtime.errors import Unavailable
 from runtime.settings import KafkaSettings
@@ -26,10 +28,17 @@ from standalone.machine.ports import free_port
 from standalone.parts.kafka import TansuKafka
 from tests.conftest import running
 from tests.gateway import rows
+from tests.gateway.backlogs import unread
 
 pytestmark = pytest.mark.integration
 
-AT_ONCE = Deadlines(first_s=0.001, cap_s=0.001, interval_s=0)
+AT_ONCE = Deadlines(first_s=0.001, cap_s=0.001)
+RESULT_PARTITIONS = [(CLASSIFICATION_RESULTS, number) for number in range(3)]
+NO_RESULTS = dict.fromkeys([*RESULT_PARTITIONS, (PROCESSING_ERRORS, 0)], 0)
+
+
+def by_partition(positions: Positions) -> dict[int, tuple[int, int]]:
+    return {waiting.partition: (waiting.first, waiting.past) for waiting in positions.waiting}
 
 
 def send(settings: KafkaSettings, topic: str, count: int) -> list[kafka.Ack]:
@@ -52,7 +61,8 @@ def commit(settings: KafkaSettings, group: str, topic: str, offsets: dict[int, i
 
 def test_nothing_sent_is_nothing_waiting(kafka_settings: KafkaSettings) -> None:
     positions = Backlog(kafka_settings).positions()
-    assert positions == Positions(dict.fromkeys(range(6), 0), dict.fromkeys(range(6), 0), 0)
+    assert by_partition(positions) == {number: (0, 0) for number in range(6)}
+    assert positions.results_read == positions.results_end == NO_RESULTS
 
 
 def test_it_knows_what_was_read_and_what_was_not(kafka_settings: KafkaSettings) -> None:
@@ -61,10 +71,8 @@ def test_it_knows_what_was_read_and_what_was_not(kafka_settings: KafkaSettings) 
     partition = acks[0].partition
     commit(kafka_settings, DISPATCHER_GROUP, IMAGE_PROCESSING, {partition: 1})
     positions = Backlog(kafka_settings).positions()
-    assert positions.end == ends
-    assert positions.committed == {**dict.fromkeys(range(6), 0), partition: 1}
-    assert not positions.is_waiting(partition, 0)
-    assert positions.is_waiting(partition, 1) is (ends[partition] > 1)
+    expected = {number: (int(number == partition), end) for number, end in ends.items()}
+    assert by_partition(positions) == expected
 
 
 @pytest.mark.parametrize("topic", [CLASSIFICATION_RESULTS, PROCESSING_ERRORS])
@@ -72,10 +80,30 @@ def test_results_and_failures_are_unread_until_a_writer_committed(
     kafka_settings: KafkaSettings, topic: str
 ) -> None:
     acks = send(kafka_settings, topic, 9)
-    assert Backlog(kafka_settings).positions().results_unread == 9
+    assert unread(kafka_settings) == 9
     read = {p: sum(ack.partition == p for ack in acks) for p in {ack.partition for ack in acks}}
     commit(kafka_settings, WRITER_GROUP, topic, read)
-    assert Backlog(kafka_settings).positions().results_unread == 0
+    assert unread(kafka_settings) == 0
+
+
+@pytest.mark.parametrize("kafka_settings", ["apache_kafka"], indirect=True)  # tansu keeps it all
+@pytest.mark.parametrize(
+    ("group", "topic"), [(DISPATCHER_GROUP, IMAGE_PROCESSING), (WRITER_GROUP, PROCESSING_ERRORS)]
+)
+def test_what_retention_removed_unread_is_not_waited_for(
+    kafka_settings: KafkaSettings, group: str, topic: str
+) -> None:
+    """Goes red where a committed offset before the beginning of the log counts as it is."""
+    acks = send(kafka_settings, topic, 40)
+    ((partition, _count),) = Counter(ack.partition for ack in acks).most_common(1)
+    commit(kafka_settings, group, topic, {partition: 1})
+    with kafka.admin(kafka_settings) as client:
+        client.delete_records({TopicPartition(topic, partition): 3})
+    positions = Backlog(kafka_settings).positions()
+    if topic == IMAGE_PROCESSING:
+        assert by_partition(positions)[partition][0] == 3
+    else:
+        assert positions.results_read[topic, partition] == 3
 
 
 def test_a_silent_kafka_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,11 +147,13 @@ def forgetful(tmp_path: Path) -> Iterator[TansuKafka]:
         yield part
 
 
+@pytest.mark.parametrize("is_suspected", [False, True])
 @pytest.mark.parametrize("topics_are_back", [False, True])
 def test_a_broker_that_lost_its_memory_loses_no_image(
     database: Database,
     forgetful: TansuKafka,
     topics_are_back: bool,
+    is_suspected: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = KafkaSettings(
@@ -132,12 +162,16 @@ def test_a_broker_that_lost_its_memory_loses_no_image(
     partitions = {topic.name: topic.partitions for topic in ALL_TOPICS}
     kafka.ensure_topics(settings, partitions, 1)
     image_id = published(database, settings)
+    if is_suspected:
+        partition, offset = place(database, image_id)
+        commit(settings, DISPATCHER_GROUP, IMAGE_PROCESSING, {partition: offset + 1})
+        send(settings, CLASSIFICATION_RESULTS, 9)  # which no writer will read any more
     sweeper = Sweeper(database, Backlog(settings), AT_ONCE)
-    assert sweeper.sweep() == 0
+    assert [sweeper.sweep() for _ in range(2)] == [0, 0]
     forgetful.kill()
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, pytest.raises(Unavailable):  # nobody knows yet
         patched.setattr(kafka, "BOOTSTRAP_TIMEOUT_MS", 300)
-        assert sweeper.sweep() == 0  # nobody knows yet
+        sweeper.sweep()
     forgetful.start()
     forgetful.wait_ready()
     if topics_are_back:

@@ -1,60 +1,112 @@
-"""Bootstrap: a signal is heard at every moment of a start, by all who have to hear it."""
+"""Bootstrap: the relay and its sweeper live and end together, and liveness knows of both."""
 
-import os
-import signal
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from types import FrameType
 
 import pytest
-import uvicorn
 
 from gateway import bootstrap
-from runtime.lifecycle import Lifecycle
+from gateway.relay import Relay
+from gateway.settings import GatewaySettings
+from gateway.sweeper import Sweeper
+from runtime.lifecycle import HANG_LIMIT_S, Lifecycle, Pulse
+from tests.api.road import NOWHERE
+from tests.gateway.waits import until
 
 
-@pytest.fixture(autouse=True)
-def _handlers_restored() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in bootstrap.EXIT_SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+@pytest.fixture
+def settings() -> GatewaySettings:
+    """Of a relay with everything away, and probes on a port that is free."""
+    return GatewaySettings(
+        database_url=f"postgresql://nobody@{NOWHERE}/none",
+        redis_url=f"redis://{NOWHERE}/0",
+        kafka_bootstrap_servers=NOWHERE,
+        object_store_url="file:///nowhere",
+        triton_grpc_address=NOWHERE,
+        probes_port=0,
+    )
 
 
-class Server(uvicorn.Server):
-    """Gets a signal before uvicorn would take it, and notes whether it ran."""
+class Clock:
+    """Time that passes when a test says so, for every pulse that is made with it."""
 
     def __init__(self) -> None:
-        super().__init__(uvicorn.Config("nothing"))
-        self.ran = False
+        self.now_s = 0.0
+        self.pulses: list[Pulse] = []
 
-    def run(self, sockets: object = None) -> None:
-        del sockets
-        self.ran = True
-        os.kill(os.getpid(), signal.SIGTERM)
+    def pulse(self) -> Pulse:
+        self.pulses.append(Pulse(lambda: self.now_s))
+        return self.pulses[-1]
 
 
-def test_a_process_that_was_told_to_stop_never_serves() -> None:
-    lifecycle, server = Lifecycle(), Server()
+def wait_for_the_end(_loop: object, *arguments: object) -> None:
+    """A loop that hangs, but for the lifecycle."""
+    (lifecycle,) = (each for each in arguments if isinstance(each, Lifecycle))
+    lifecycle.sleep(30)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(bootstrap, "Pulse", made.pulse)
+    monkeypatch.setattr(Relay, "run", wait_for_the_end)
+    monkeypatch.setattr(Sweeper, "run", wait_for_the_end)
+    return made
+
+
+@pytest.fixture
+def relay_url(
+    settings: GatewaySettings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Where the probes of a running relay are."""
+    made: list[bootstrap.Probes] = []
+
+    class KnownProbes(bootstrap.Probes):
+        def start(self) -> None:
+            super().start()
+            made.append(self)
+
+    monkeypatch.setattr(bootstrap, "Probes", KnownProbes)
+    lifecycle = Lifecycle()
+    thread = threading.Thread(target=bootstrap.run_relay, args=(settings, lifecycle))
+    thread.start()
+    yield f"http://127.0.0.1:{until(lambda: made)[0].port}"
     lifecycle.stop()
-    bootstrap._serve(server, [], lifecycle)
-    assert not server.ran
+    thread.join(timeout=10)
+    assert not thread.is_alive()
 
 
-def test_a_signal_before_uvicorn_takes_them_ends_it() -> None:
-    server = Server()
-    bootstrap._serve(server, [], Lifecycle())
-    assert server.ran
-    assert server.should_exit
+def status_of(url: str) -> int:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code
 
 
-@pytest.mark.parametrize("number", bootstrap.EXIT_SIGNALS)
-def test_whoever_heard_a_signal_before_still_does(number: signal.Signals) -> None:
-    heard: list[str] = []
+def test_a_relay_lives_only_while_both_its_loops_do(clock: Clock, relay_url: str) -> None:
+    assert status_of(f"{relay_url}/livez") == 200
+    for silent in (0, 1):
+        clock.now_s += HANG_LIMIT_S + 1
+        clock.pulses[1 - silent].beat()
+        assert status_of(f"{relay_url}/livez") == 503
+        clock.pulses[silent].beat()
+        assert status_of(f"{relay_url}/livez") == 200
 
-    def first(_number: int, _frame: FrameType | None) -> None:
-        heard.append("first")
 
-    signal.signal(number, first)
-    bootstrap._call_on_exit_signal(lambda: heard.append("second"))
-    os.kill(os.getpid(), number)
-    assert sorted(heard) == ["first", "second"]
+def test_a_relay_that_fails_takes_its_sweeper_with_it(
+    settings: GatewaySettings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red where the sweeper keeps a process alive that publishes nothing."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Relay, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        bootstrap.run_relay(settings, Lifecycle())
+    assert "sweeper" not in [thread.name for thread in threading.enumerate()]

@@ -15,7 +15,7 @@ import pytest
 from psycopg2 import errorcodes
 
 from gateway.database import LOCK_TIMEOUT_S, Database, Unstorable
-from runtime.errors import Retryable, StorageFull, Unavailable
+from runtime.errors import StorageFull, Unavailable
 from standalone.machine.ports import free_port
 from standalone.parts.postgres import EmbeddedPostgres
 from tests.conftest import running
@@ -151,8 +151,12 @@ def test_descriptors_beyond_1023_are_no_trouble(database_url: str) -> None:
     ("sqlstate", "error"),
     [
         (errorcodes.DISK_FULL, StorageFull),
-        (errorcodes.DEADLOCK_DETECTED, Retryable),
-        (errorcodes.SERIALIZATION_FAILURE, Retryable),
+        (errorcodes.DEADLOCK_DETECTED, Unavailable),
+        (errorcodes.SERIALIZATION_FAILURE, Unavailable),
+        (errorcodes.READ_ONLY_SQL_TRANSACTION, Unavailable),
+        (errorcodes.IN_FAILED_SQL_TRANSACTION, Unavailable),
+        (errorcodes.UNIQUE_VIOLATION, Unavailable),
+        (errorcodes.FOREIGN_KEY_VIOLATION, Unavailable),
         (errorcodes.TOO_MANY_CONNECTIONS, Unavailable),
         (errorcodes.ADMIN_SHUTDOWN, Unavailable),
         (errorcodes.CANNOT_CONNECT_NOW, Unavailable),
@@ -161,7 +165,7 @@ def test_descriptors_beyond_1023_are_no_trouble(database_url: str) -> None:
         (errorcodes.OUT_OF_MEMORY, Unavailable),
         (errorcodes.INVALID_TEXT_REPRESENTATION, Unstorable),
         (errorcodes.NUMERIC_VALUE_OUT_OF_RANGE, Unstorable),
-        (errorcodes.UNIQUE_VIOLATION, psycopg2.errors.UniqueViolation),
+        (errorcodes.PROGRAM_LIMIT_EXCEEDED, Unstorable),
         (errorcodes.UNDEFINED_TABLE, psycopg2.errors.UndefinedTable),
     ],
 )
@@ -169,6 +173,20 @@ def test_errors_are_told_apart(database: Database, sqlstate: str, error: type[Ex
     with pytest.raises(error):
         rows.execute(database, f"DO $$ BEGIN RAISE SQLSTATE '{sqlstate}'; END $$")
     assert select_one(database) == 1
+
+
+def test_a_server_that_became_read_only_is_unavailable(database: Database) -> None:
+    """As after a failover, while the address still leads to the old primary."""
+    rows.execute(database, "SET default_transaction_read_only = on")
+    with pytest.raises(Unavailable, match="read-only"):
+        rows.insert(database)
+
+
+def test_more_words_than_a_search_vector_holds_are_unstorable(database: Database) -> None:
+    """Goes red where it is taken for an outage, and tried for ever."""
+    with pytest.raises(Unstorable, match="tsvector"):
+        rows.insert(database, description=" ".join(f"word{n}" for n in range(120_000)))
+    assert rows.value(database, "SELECT count(*) FROM images") == 0
 
 
 def test_a_statement_has_a_deadline(fragile_postgres: EmbeddedPostgres) -> None:

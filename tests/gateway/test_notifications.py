@@ -131,6 +131,65 @@ def test_nobody_to_tell_is_no_error() -> None:
     announce_terminal(Database("postgresql://nobody@127.0.0.1:1/none", 1, 1.0), [1])
 
 
+class _Payloads(Listener):
+    """Hands out what a test prepared, and raises what is an error."""
+
+    def __init__(self, turns: list[list[str] | Exception]) -> None:
+        self._turns = turns
+        self.is_closed = False
+
+    def wait(self, timeout_s: float) -> list[str]:
+        turn = self._turns.pop(0) if self._turns else []
+        if isinstance(turn, Exception):
+            raise turn
+        return turn
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_the_terminal_listener_outlives_what_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle, heard = Lifecycle(), []
+    monkeypatch.setattr(lifecycle, "sleep", lambda _seconds: None)
+
+    def hear(ids: list[int]) -> None:
+        if ids == [2]:
+            raise ZeroDivisionError
+        heard.append(ids)
+        if ids == [4]:
+            lifecycle.stop()
+
+    turns = [["1"], ["2"], Retryable("away"), ["3"], UnicodeDecodeError("utf-8", b"", 0, 0, "")]
+    listener = _Payloads([*turns, ["4"]])
+    terminal = TerminalListener(listener, lifecycle, hear)
+    terminal.start()
+    terminal._thread.join(timeout=5)
+    assert heard == [[1], [3], [4]]
+    assert listener.is_closed
+
+
+class _FaultyDatabase(Database):
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def statement(self) -> Any:
+        self.asked.set()
+        raise ZeroDivisionError
+
+
+def test_the_doorbell_outlives_what_it_meets() -> None:
+    database, lifecycle = _FaultyDatabase(), Lifecycle()
+    doorbell = Doorbell(database, lifecycle)
+    doorbell.start()
+    for _ in range(2):
+        doorbell.ring()
+        assert database.asked.wait(timeout=5)
+        database.asked.clear()
+    lifecycle.stop()
+    doorbell._thread.join(timeout=5)
+    assert not doorbell._thread.is_alive()
+
+
 @pytest.fixture
 def fragile_postgres(tmp_path: Any) -> Iterator[EmbeddedPostgres]:
     for part in running(EmbeddedPostgres(tmp_path, free_port())):

@@ -5,13 +5,13 @@ import pytest
 from gateway import outbox
 from gateway.database import Database
 from gateway.images import Status
-from gateway.outbox import Overdue
+from gateway.outbox import Deadlines, Overdue, Waiting
 from runtime.kafka import Ack
 from tests.gateway import rows
 
 pytestmark = pytest.mark.integration
 
-FIRST_S, CAP_S = 10.0, 40.0
+DEADLINES = Deadlines(first_s=10, cap_s=40)
 
 
 def publish(database: Database, *image_ids: int, ago_s: float = 0, attempts: int = 1) -> None:
@@ -30,9 +30,19 @@ def claimed(database: Database, limit: int = 100) -> list[int]:
         return [row.id for row in outbox.claim(cursor, limit)]
 
 
-def overdue(database: Database, limit: int = 100) -> list[Overdue]:
+def overdue(database: Database, *waiting: Waiting, limit: int = 100) -> list[Overdue]:
     with database.transaction() as cursor:
-        return outbox.overdue(cursor, FIRST_S, CAP_S, limit)
+        return outbox.overdue(cursor, DEADLINES, waiting, limit)
+
+
+def any_overdue(database: Database) -> bool:
+    with database.statement() as cursor:
+        return outbox.any_overdue(cursor, DEADLINES)
+
+
+def sent(image_id: int) -> Overdue:
+    """As `publish` sent it."""
+    return Overdue(image_id, image_id % 6, image_id * 10)
 
 
 def test_a_claimed_row_holds_what_its_event_needs(database: Database) -> None:
@@ -85,9 +95,11 @@ def test_terminal_rows_are_never_claimed_nor_overdue(database: Database, status:
     assert claimed(database) == []
     publish_time = "UPDATE images SET published_at = '2020-01-01', publish_attempts = 1"
     rows.execute(database, publish_time)
+    rows.execute(database, "UPDATE images SET kafka_partition = 0, kafka_offset = 0")
     assert overdue(database) == []
+    assert not any_overdue(database)
     with database.transaction() as cursor:
-        assert outbox.reopen(cursor, [image.id]) == 0
+        assert outbox.reopen(cursor, [Overdue(image.id, 0, 0)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -109,8 +121,42 @@ def test_deadlines_double_up_to_the_cap(
 ) -> None:
     image = rows.insert(database)
     publish(database, image.id, ago_s=ago_s, attempts=attempts)
-    expected = [Overdue(image.id, image.id % 6, image.id * 10)] if is_overdue else []
-    assert overdue(database) == expected
+    assert overdue(database) == ([sent(image.id)] if is_overdue else [])
+    assert any_overdue(database) is is_overdue
+
+
+@pytest.mark.parametrize(
+    ("waiting", "is_waiting"),
+    [
+        ([Waiting(2, 0, 10)], False),  # beyond the end: the log is a new one
+        ([Waiting(2, 0, 11)], True),
+        ([Waiting(2, 10, 11)], True),  # the next to be read
+        ([Waiting(2, 11, 20)], False),  # read and answered for, but no answer came
+        ([Waiting(2, 10, 10)], False),
+        ([Waiting(2, 20, 5)], False),
+        ([Waiting(1, 0, 20)], False),  # its own partition is gone
+        ([Waiting(1, 11, 20), Waiting(2, 0, 20)], True),
+        ([], False),
+    ],
+)
+def test_what_waits_in_the_log_is_overdue_but_not_listed(
+    database: Database, waiting: list[Waiting], is_waiting: bool
+) -> None:
+    image = rows.insert(database)
+    with database.transaction() as cursor:
+        outbox.mark_published(cursor, [(image.id, Ack(2, 10))])
+    rows.execute(database, "UPDATE images SET published_at = '2020-01-01'")
+    expected = [] if is_waiting else [Overdue(image.id, 2, 10)]
+    assert overdue(database, *waiting) == expected
+    assert any_overdue(database)
+
+
+def test_waiting_events_take_no_place_from_lost_ones(database: Database) -> None:
+    inserted = [rows.insert(database).id for _ in range(4)]
+    publish(database, *inserted[:3], ago_s=900)
+    publish(database, inserted[3], ago_s=60)
+    waiting = [Waiting(each % 6, each * 10, each * 10 + 1) for each in inserted[:3]]
+    assert overdue(database, *waiting, limit=1) == [sent(inserted[3])]
 
 
 def test_the_longest_overdue_come_first(database: Database) -> None:
@@ -124,11 +170,24 @@ def test_a_reopened_row_is_claimed_again_and_its_attempts_count(database: Databa
     image = rows.insert(database)
     publish(database, image.id, ago_s=60)
     with database.transaction() as cursor:
-        assert outbox.reopen(cursor, [image.id, image.id + 1]) == 1
+        assert outbox.reopen(cursor, [sent(image.id), sent(image.id + 1)]) == 1
     assert claimed(database) == [image.id]
     with database.transaction() as cursor:
         outbox.mark_published(cursor, [(image.id, Ack(0, 1))])
     assert rows.value(database, "SELECT publish_attempts FROM images") == 2
+
+
+@pytest.mark.parametrize("earlier", [(0, 1), (1, 0)], ids=["offset", "partition"])
+def test_only_the_sending_that_was_judged_is_reopened(
+    database: Database, earlier: tuple[int, int]
+) -> None:
+    image = rows.insert(database)
+    with database.transaction() as cursor:
+        outbox.mark_published(cursor, [(image.id, Ack(0, 0))])
+    with database.transaction() as cursor:
+        assert outbox.reopen(cursor, [Overdue(image.id, *earlier)]) == 0
+        assert outbox.reopen(cursor, [Overdue(image.id, 0, 0)]) == 1
+        assert outbox.reopen(cursor, [Overdue(image.id, 0, 0)]) == 0
 
 
 def test_the_age_is_that_of_the_oldest_unpublished_row(database: Database) -> None:
@@ -145,5 +204,5 @@ def test_the_age_is_that_of_the_oldest_unpublished_row(database: Database) -> No
     assert age_s() < 3
     rows.execute(database, "UPDATE images SET updated_at = '2020-01-01' WHERE id = %s", image.id)
     with database.transaction() as cursor:
-        outbox.reopen(cursor, [image.id])
+        assert outbox.reopen(cursor, [sent(image.id)]) == 1
     assert age_s() < 3  # it has waited for the relay since now, not since its upload

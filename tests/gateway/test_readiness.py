@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,20 +70,88 @@ def test_callers_share_one_answer_for_a_while() -> None:
     assert len(asked) == 2
 
 
-def test_callers_at_the_same_time_ask_once() -> None:
-    asked: list[float] = []
+def test_before_any_check_has_ended_it_is_not_ready() -> None:
+    reports: list[Report] = []
 
-    def slow() -> None:
-        asked.append(0)
-        time.sleep(0.2)
+    def ask_again() -> None:
+        reports.append(states.report())  # as another caller would, meanwhile
 
-    states = Readiness({"a": slow}, max_age_s=0.1)
-    threads = [threading.Thread(target=states.report) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(asked) == 1
+    states = Readiness({"a": ask_again}, max_age_s=60)
+    assert states.report().ready
+    assert [report.ready for report in reports] == [False]
+
+
+class _Hanging:
+    """A check that hangs from its second turn on, until it is let go."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.entered, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.turns += 1
+        if self.turns > 1:
+            self.entered.set()
+            assert self.let_go.wait(timeout=10)
+
+
+@pytest.fixture
+def hanging() -> Iterator[_Hanging]:
+    made = _Hanging()
+    yield made
+    made.let_go.set()
+
+
+def refreshing(states: Readiness, check: _Hanging) -> threading.Thread:
+    """The one caller whom the check holds."""
+    thread = threading.Thread(target=states.report)
+    thread.start()
+    assert check.entered.wait(timeout=5)
+    return thread
+
+
+def test_callers_do_not_pile_up_behind_a_check_that_hangs(hanging: _Hanging) -> None:
+    states = Readiness({"a": hanging}, max_age_s=0)
+    assert states.report().ready
+    thread = refreshing(states, hanging)
+    started_s = time.monotonic()
+    assert [states.report() for _ in range(20)] == [Report({"a": OK})] * 20
+    assert time.monotonic() - started_s < 1
+    assert hanging.turns == 2
+    hanging.let_go.set()
+    thread.join(timeout=5)
+    assert states.report().ready
+    assert hanging.turns == 3
+
+
+def test_an_answer_grows_too_old_to_believe(
+    hanging: _Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "STALE_S", 0.1)
+    states = Readiness({"a": hanging}, max_age_s=0)
+    assert states.report().ready
+    thread = refreshing(states, hanging)
+    time.sleep(0.15)
+    report = states.report()
+    assert not report.ready
+    assert report.checks["a"] == OK
+    assert "too long" in report.checks["age"]
+    hanging.let_go.set()
+    thread.join(timeout=5)
+    assert states.report() == Report({"a": OK})
+
+
+def test_a_check_that_failed_by_a_fault_of_ours_is_asked_again() -> None:
+    faults = [ZeroDivisionError()]
+
+    def check() -> None:
+        if faults:
+            raise faults.pop()
+
+    states = Readiness({"a": check}, max_age_s=60)
+    with pytest.raises(ZeroDivisionError):
+        states.report()
+    assert states.report().ready
 
 
 @pytest.mark.integration

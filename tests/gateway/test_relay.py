@@ -11,15 +11,13 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from contracts.topics import ALL_TOPICS, IMAGE_PROCESSING
-from gateway.backlog import Positions
 from gateway.database import Database
 from gateway.images import Status
 from gateway.notifications import SUBMITTED, Doorbell, Listener
 from gateway.relay import Relay
-from gateway.sweeper import Deadlines, Sweeper
 from runtime import kafka
 from runtime.errors import Unavailable
-from runtime.lifecycle import Lifecycle
+from runtime.lifecycle import Lifecycle, Pulse
 from runtime.settings import KafkaSettings
 from standalone.machine.ports import free_port
 from standalone.parts.kafka import ApacheKafka, Kafka
@@ -171,16 +169,14 @@ def running_relay(
 ) -> Iterator[Callable[[kafka.Producer, Callable[[], None], float], Lifecycle]]:
     """Starts relays on threads of their own and ends them."""
     started: list[tuple[Lifecycle, threading.Thread]] = []
-    idle = fakes.KnownBacklog(Positions({}, {}, results_unread=1))
 
     def start(
         producer: kafka.Producer, ensure_topics: Callable[[], None], poll_s: float
     ) -> Lifecycle:
         lifecycle = Lifecycle()
-        sweeper = Sweeper(database, idle, Deadlines(60, 60, 60))  # type: ignore[arg-type]
         relay = Relay(database, producer, ensure_topics, 100)
         listener = Listener(database, SUBMITTED)
-        thread = threading.Thread(target=relay.run, args=(listener, sweeper, lifecycle, poll_s))
+        thread = threading.Thread(target=relay.run, args=(listener, lifecycle, Pulse(), poll_s))
         thread.start()
         started.append((lifecycle, thread))
         return lifecycle

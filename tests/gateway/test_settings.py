@@ -56,6 +56,8 @@ def other_than(value: object) -> str:
         ("GATEWAY_LOG_LEVEL", "LOUD"),
         ("GATEWAY_KAFKA_SESSION_TIMEOUT_S", "1"),
         ("GATEWAY_REDIS_TIMEOUT_S", "0"),
+        ("GATEWAY_SWEEP_INTERVAL_S", "60"),  # a pause that looks like a hang
+        ("GATEWAY_RELAY_POLL_S", "60"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from gateway.notifications import TERMINAL, Listener, parse_ids
 from gateway.writer import Writer
 from runtime import kafka
 from runtime.errors import Unavailable
-from runtime.lifecycle import Lifecycle
+from runtime.lifecycle import Lifecycle, Pulse
 from runtime.settings import KafkaSettings
 from tests.gateway import fakes, rows
 from tests.gateway.backlogs import unread
@@ -147,7 +147,7 @@ def test_without_redis_rows_are_written_all_the_same(database: Database) -> None
 
 def run_until(writer: Writer, consumer: fakes.Consumer, done: Callable[[], bool]) -> None:
     lifecycle = Lifecycle()
-    thread = threading.Thread(target=writer.run, args=(consumer, lifecycle))
+    thread = threading.Thread(target=writer.run, args=(consumer, lifecycle, Pulse()))
     thread.start()
     try:
         until(done)
@@ -215,6 +215,47 @@ def test_while_postgres_is_away_records_are_kept_and_written_later(
     database.close()
 
 
+def test_it_is_ready_while_its_turns_succeed(
+    database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = rows.insert(database)
+    was_ready: list[bool] = []
+    faults = [KafkaError("no coordinator")]
+
+    def fail_once() -> None:
+        was_ready.append(writer.is_ready)
+        if faults:
+            raise faults.pop()
+
+    def note(_lifecycle: Lifecycle, _seconds: float) -> None:
+        was_ready.append(writer.is_ready)
+
+    monkeypatch.setattr(Lifecycle, "sleep", note)
+    consumer = fakes.Consumer(RESULTS, [rows.classified(image.id).to_json()], fail_once)
+    run_until(writer, consumer, lambda: writer.is_ready)
+    assert was_ready == [False, False, False]  # before its first turn, after its fault, again
+
+
+def test_without_partitions_it_is_not_ready(writer: Writer) -> None:
+    consumer = fakes.Consumer(RESULTS, [], partitions=0)
+    run_until(writer, consumer, lambda: len(consumer.steps) > 3)
+    assert not writer.is_ready
+
+
+def test_each_turn_beats(writer: Writer) -> None:
+    beats: list[float] = []
+    lifecycle, consumer = Lifecycle(), fakes.Consumer(RESULTS, [])
+
+    def clock_s() -> float:
+        beats.append(0)
+        if len(beats) > 3:
+            lifecycle.stop()
+        return 0
+
+    writer.run(consumer, lifecycle, Pulse(clock_s))
+    assert len(beats) == len(consumer.steps) + 1  # and one at the pulse's own beginning
+
+
 # On real brokers
 
 
@@ -232,8 +273,8 @@ def run_on(
     consumer = kafka.consumer(settings, WRITER_GROUP, "writer", 100)
     lifecycle = Lifecycle()
     if crash:
-        consumer.commit = lambda _offsets: lifecycle.stop()
-    thread = threading.Thread(target=writer.run, args=(consumer, lifecycle))
+        consumer.commit = lambda _offsets, timeout_ms: lifecycle.stop()
+    thread = threading.Thread(target=writer.run, args=(consumer, lifecycle, Pulse()))
     thread.start()
     try:
         until(done, within_s=20)

@@ -1,5 +1,7 @@
 """The Triton client: arrays in and out, and every failure as what a caller can do about it."""
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ SIZE = tensors.IMAGE_SIZE_PX
 AWAY_S = 5.0
 BACK_WITHIN_S = 2.0
 BETWEEN_TRIES_S = 0.05
+SLOW_S = 1.5
 PIXELS = np.zeros((2, SIZE, SIZE, 3), np.uint8)
 
 
@@ -92,16 +95,25 @@ def test_nobody_there_is_unavailable() -> None:
         infer(client)  # closed
 
 
+class BrokenModel(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers every call, if only to say that it failed."""
+
+    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(self._fail)
+
+    def _fail(self, _request: bytes, context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.INTERNAL, "the model broke")
+
+
 @pytest.fixture
-def bare_server() -> Iterator[grpc.Server]:
-    """Answers every call with UNIMPLEMENTED, which is an answer."""
+def server() -> Iterator[grpc.Server]:
     with ThreadPoolExecutor(1) as threads:
-        server = grpc.server(threads)
+        server = grpc.server(threads, handlers=[BrokenModel()])
         yield server
         server.stop(None).wait()
 
 
-def test_a_server_that_comes_back_is_reached_soon(bare_server: grpc.Server) -> None:
+def test_a_server_that_comes_back_is_reached_soon(server: grpc.Server) -> None:
     port = free_port()
     client = TritonClient(f"127.0.0.1:{port}", timeout_s=1)
     until_s = time.monotonic() + AWAY_S
@@ -109,13 +121,46 @@ def test_a_server_that_comes_back_is_reached_soon(bare_server: grpc.Server) -> N
         with pytest.raises(Unavailable):
             infer(client)
         time.sleep(BETWEEN_TRIES_S)
-    assert bare_server.add_insecure_port(f"127.0.0.1:{port}") == port
-    bare_server.start()
+    assert server.add_insecure_port(f"127.0.0.1:{port}") == port
+    server.start()
     back_s = time.monotonic()
     while not answers(client):
         assert time.monotonic() - back_s < BACK_WITHIN_S
         time.sleep(BETWEEN_TRIES_S)
     client.close()
+
+
+def test_a_server_slow_to_shake_hands_is_reached(server: grpc.Server) -> None:
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=relay_late, args=(listener, port), daemon=True).start()
+        client = TritonClient(f"127.0.0.1:{listener.getsockname()[1]}", timeout_s=3 * SLOW_S)
+        assert answers(client)
+        client.close()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def relay_late(listener: socket.socket, port: int) -> None:
+    """Each connection gets its first byte from the server after SLOW_S."""
+    while True:
+        try:
+            near, _ = listener.accept()
+        except OSError:  # the test is over
+            return
+        time.sleep(SLOW_S)
+        far = socket.create_connection(("127.0.0.1", port))
+        for source, target in ((near, far), (far, near)):
+            threading.Thread(target=pump, args=(source, target), daemon=True).start()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)
+    except OSError:  # the other side is gone
+        return
 
 
 def answers(client: TritonClient) -> bool:
@@ -125,7 +170,7 @@ def answers(client: TritonClient) -> bool:
         return True
     except Unavailable:
         return False
-    pytest.fail("a server without models has inferred something")
+    pytest.fail("a broken model has inferred something")
 
 
 @pytest.mark.integration
