@@ -18,8 +18,8 @@ from contracts.topics import (
 )
 from gateway.backlog import Backlog, Positions
 from gateway.database import Database
-from gateway.relay import Relay
 from gateway.outbox import Deadlines
+from gateway.relay import Relay
 from gateway.sweeper import Sweeper
 from runtime import kafka
 from runtime.errors import Unavailable
@@ -61,7 +61,7 @@ def commit(settings: KafkaSettings, group: str, topic: str, offsets: dict[int, i
 
 def test_nothing_sent_is_nothing_waiting(kafka_settings: KafkaSettings) -> None:
     positions = Backlog(kafka_settings).positions()
-    assert by_partition(positions) == {number: (0, 0) for number in range(6)}
+    assert by_partition(positions) == dict.fromkeys(range(6), (0, 0))
     assert positions.results_read == positions.results_end == NO_RESULTS
 
 

@@ -12,6 +12,7 @@ from gateway.relay import Relay
 from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
 from runtime.lifecycle import HANG_LIMIT_S, Lifecycle, Pulse
+from runtime.probes import Probes
 from tests.api.road import NOWHERE
 from tests.gateway.waits import until
 
@@ -61,9 +62,9 @@ def relay_url(
     settings: GatewaySettings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """Where the probes of a running relay are."""
-    made: list[bootstrap.Probes] = []
+    made: list[Probes] = []
 
-    class KnownProbes(bootstrap.Probes):
+    class KnownProbes(Probes):
         def start(self) -> None:
             super().start()
             made.append(self)

@@ -159,7 +159,13 @@ def test_the_terminal_listener_outlives_what_it_meets(monkeypatch: pytest.Monkey
         if ids == [4]:
             lifecycle.stop()
 
-    turns = [["1"], ["2"], Retryable("away"), ["3"], UnicodeDecodeError("utf-8", b"", 0, 0, "")]
+    turns: list[list[str] | Exception] = [
+        ["1"],
+        ["2"],
+        Retryable("away"),
+        ["3"],
+        UnicodeDecodeError("utf-8", b"", 0, 0, ""),
+    ]
     listener = _Payloads([*turns, ["4"]])
     terminal = TerminalListener(listener, lifecycle, hear)
     terminal.start()

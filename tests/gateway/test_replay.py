@@ -252,7 +252,12 @@ def test_without_a_clear_choice_nothing_is_done(
 
 @pytest.mark.parametrize(
     "text",
-    ["2026-01-01T12:00", "2026-01-01T12:00:00Z", "2026-01-01 12:00+00:00", "2026-01-01T14:00+02:00"],
+    [
+        "2026-01-01T12:00",
+        "2026-01-01T12:00:00Z",
+        "2026-01-01 12:00+00:00",
+        "2026-01-01T14:00+02:00",
+    ],
 )
 def test_a_moment_is_utc_unless_it_says_otherwise(text: str) -> None:
     assert _moment(text) == NOON

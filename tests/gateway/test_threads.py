@@ -3,13 +3,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
 from gateway.api.threads import RequestThreads
 from gateway.problems import Overloaded
+from tests.gateway.waits import until
 
 PATIENT_S, IMPATIENT_S = 10.0, 0.1
 
@@ -44,15 +45,19 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scenario, timeout=15))
 
 
+async def eventually(so: Callable[[], bool]) -> None:
+    """As a test's own thread waits, off the event loop."""
+    await asyncio.to_thread(until, so)
+
+
 async def begun(blocking: Blocking, count: int) -> None:
-    while blocking.running < count:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: blocking.running == count)
 
 
 def test_a_call_gets_its_arguments_and_answers() -> None:
     async def scenario() -> None:
         threads = RequestThreads(1, PATIENT_S)
-        assert await threads.run(divmod, 7, 2) == (3, 1)
+        assert await threads.run(max, 2, 7) == 7
         assert await threads.run(sorted, [1, 2], reverse=True) == [2, 1]
 
     run(scenario())
@@ -116,7 +121,7 @@ def test_who_stops_waiting_for_a_turn_leaves_nothing_behind(blocking: Blocking) 
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         blocking.let_go.set()
-        assert await asyncio.gather(first, last) == [1, 2]
+        assert list(await asyncio.gather(first, last)) == [1, 2]
         assert await threads.run(blocking.call) == 3
 
     run(scenario())
@@ -143,8 +148,7 @@ def test_a_call_whose_caller_left_keeps_its_turn_until_it_ends(
         with pytest.raises(Overloaded):
             await threads.run(blocking.call)
         blocking.let_go.set()
-        while blocking.ended < 1:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: blocking.ended == 1)
         assert await threads.run(blocking.call) == 2
 
     run(scenario())
