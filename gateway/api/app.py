@@ -42,6 +42,10 @@ def create(
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        openapi_tags=[
+            {"name": "images", "description": "Upload, read, wait, list, search, delete."},
+            {"name": "operations", "description": "Is it up, would it work, how is it doing."},
+        ],
     )
     app.state.services = services
     problems.install(app)

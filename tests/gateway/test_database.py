@@ -14,7 +14,8 @@ import psycopg2.errors
 import pytest
 from psycopg2 import errorcodes
 
-from gateway.database import LOCK_TIMEOUT_S, Database, Unstorable
+from gateway import database as database_module
+from gateway.database import Database, Unstorable
 from runtime.errors import StorageFull, Unavailable
 from standalone.machine.ports import free_port
 from standalone.parts.postgres import EmbeddedPostgres
@@ -24,6 +25,12 @@ from tests.gateway import rows
 pytestmark = pytest.mark.integration
 
 TIMEOUT_S = 1.0
+LOCK_TIMEOUT_S = 0.5
+
+
+@pytest.fixture(autouse=True)
+def _short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "LOCK_TIMEOUT_S", LOCK_TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")

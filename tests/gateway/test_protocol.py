@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +24,6 @@ LIMITS = ConnectionLimits(
     header_timeout_s=HEADER_TIMEOUT_S, linger_s=LINGER_S, linger_bytes=80_000_000
 )
 CONTENT = b'{"read": %d}'
-Loop = Literal["asyncio", "uvloop"]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,13 +50,13 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.contextmanager
-def served(loop: Loop, limits: ConnectionLimits = LIMITS) -> Iterator[int]:
+def served(limits: ConnectionLimits = LIMITS) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         application,
         http=protocol_with(limits),
         ws="none",
-        loop=loop,
+        loop="uvloop",
         lifespan="off",
         log_level="critical",
         timeout_keep_alive=75,
@@ -74,9 +73,10 @@ def served(loop: Loop, limits: ConnectionLimits = LIMITS) -> Iterator[int]:
         listener.close()
 
 
-@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
-def port(request: pytest.FixtureRequest) -> Iterator[int]:
-    with served(request.param) as number:
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Of a server on the event loop that the API uses."""
+    with served() as number:
         yield number
 
 
@@ -307,7 +307,7 @@ def test_lingering_ends_by_time(port: int, path: bytes, status: int) -> None:
 @pytest.mark.parametrize("path", [b"/early", b"/ignore"])
 def test_lingering_ends_by_bytes(path: bytes) -> None:
     limits = ConnectionLimits(linger_s=30, linger_bytes=1_000_000)
-    with served("uvloop", limits) as port, Client(port) as client:
+    with served(limits) as port, Client(port) as client:
         client.send(b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         client.read()
         sent = client.send_until_refused(b"10000\r\n" + b"x" * 65_536 + b"\r\n", 50_000_000)
