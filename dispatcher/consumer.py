@@ -9,7 +9,6 @@ stays in Kafka.
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -21,6 +20,7 @@ from contracts.topics import IMAGE_PROCESSING
 from dispatcher import metrics
 from dispatcher.assignment import Assignment, Offsets
 from dispatcher.lease import Lease
+from runtime import kafka
 from runtime.lifecycle import Lifecycle, Pulse
 
 log = structlog.get_logger(__name__)
@@ -93,6 +93,7 @@ class ImageConsumer(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self._assigned = True
+        self._must_reread = True  # the library's positions may be those of a log that is gone
         log.info("partitions assigned", action="rebalance", partitions=_numbers(assigned))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
@@ -159,16 +160,15 @@ class ImageConsumer(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     def _reread(self) -> None:
         """Go back to what was committed: at least once, never a gap, so it must not end halfway."""
-        leaving = self._leave()
-        leaving.settle(REVOKE_GRACE_S)
-        self._commit(leaving)
-        for partition in self._consumer.assignment():
-            if self._lifecycle.stopping:
-                return
-            committed = self._consumer.committed(partition, timeout_ms=COMMIT_TIMEOUT_MS)
-            with suppress(ValueError):  # it moved away meanwhile
-                self._consumer.seek(partition, committed or 0)
-        self._must_reread = False
+        self._must_reread = False  # first: a rebalance meanwhile asks for it again
+        try:
+            leaving = self._leave()
+            leaving.settle(REVOKE_GRACE_S)
+            self._commit(leaving)
+            kafka.seek_to_committed(self._consumer, COMMIT_TIMEOUT_MS)
+        except KafkaError:
+            self._must_reread = True
+            raise
 
     def _commit(self, assignment: Assignment) -> None:
         """What fails stays committable, for the next try."""

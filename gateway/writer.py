@@ -14,6 +14,7 @@ from gateway import images, metrics, notifications, resource
 from gateway.cache import Cache
 from gateway.database import Database
 from gateway.images import Image
+from runtime import kafka
 from runtime.backoff import Backoff
 from runtime.errors import Permanent, Retryable
 from runtime.lifecycle import Lifecycle, Pulse
@@ -43,14 +44,18 @@ class Writer:
         return self._has_polled
 
     def run(self, consumer: KafkaConsumer, lifecycle: Lifecycle, pulse: Pulse) -> None:
-        consumer.subscribe(list(TOPICS))
-        failures = 0
+        rejoins = kafka.Rejoins()
+        consumer.subscribe(list(TOPICS), listener=rejoins)
+        failures, joined = 0, 0
         while not lifecycle.stopping:
             pulse.beat()
             polled: Polled = {}
             try:
                 polled = consumer.poll(timeout_ms=POLL_TIMEOUT_MS)
-                if polled:
+                if (rejoined := rejoins.count) != joined:
+                    kafka.seek_to_committed(consumer, COMMIT_TIMEOUT_MS)
+                    joined = rejoined
+                elif polled:
                     self.write([record for batch in polled.values() for record in batch])
                     consumer.commit(_after(polled), timeout_ms=COMMIT_TIMEOUT_MS)
                 self._has_polled = bool(consumer.assignment())

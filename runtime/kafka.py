@@ -7,13 +7,19 @@ retry, never a verdict about a message.
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import (
+    AsyncConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    TopicPartition,
+)
 from kafka.admin import NewTopic
 from kafka.errors import (
     KafkaConfigurationError,
@@ -188,6 +194,31 @@ class _Admin(KafkaAdminClient):  # type: ignore[misc]
     def _process_acl_operations(self, described: dict[str, Any]) -> dict[str, Any]:
         """Leave them as they are: not every broker sends bits that the library can name."""
         return described
+
+
+class Rejoins(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Counts how often the group gave partitions to a consumer, on the client's own thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self.count += 1
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """The next assignment is what counts."""
+
+
+def seek_to_committed(consumer: KafkaConsumer, timeout_ms: int) -> None:
+    """Read on from what the group has committed, else from the start. Raises KafkaError.
+
+    After a rejoin the library goes on from its old positions. In the log of a broker that lost its
+    records those may lie beyond the end, where nothing comes and not every broker says so.
+    """
+    for partition in consumer.assignment():
+        committed = consumer.committed(partition, timeout_ms=timeout_ms)
+        with suppress(ValueError):  # it moved away meanwhile
+            consumer.seek(partition, committed or 0)
 
 
 @contextmanager

@@ -125,6 +125,14 @@ def tansu_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TansuKafka
         yield part
 
 
+@pytest.fixture
+def own_tansu(tmp_path: Path) -> Iterator[TansuKafka]:
+    """A broker that a test may kill, and that then has forgotten everything."""
+    part = TansuKafka(tmp_path, free_port())
+    for _ in running(part):
+        yield part
+
+
 @pytest.fixture(params=["apache_kafka", "tansu_kafka"])
 def kafka_settings(request: pytest.FixtureRequest) -> KafkaSettings:
     """Either broker, its topics empty and its groups forgotten."""

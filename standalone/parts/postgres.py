@@ -12,7 +12,6 @@ from standalone.machine.loopback import loopback
 from standalone.machine.system_user import borrowed_uid, unprivileged_user
 from standalone.processes.command import Command
 from standalone.processes.part import Part
-from standalone.processes.process_identity import ProcessIdentity
 from standalone.processes.steps import Steps
 from standalone.wheels import unpacked
 
@@ -125,15 +124,16 @@ class EmbeddedPostgres(Part):
         )
 
     def _forget_dead_postmaster(self) -> None:
-        """A killed Postgres leaves its number behind, and does not start if another process got it.
+        """A killed Postgres leaves its number behind, and does not start while anything has it.
 
-        Safe, because only the holder of the data folder's lock starts anything on it. A number
-        that nobody has is left: Postgres cleans up by what stands beside it.
+        That is another process that got it, or the dead one where nobody has reaped it yet. Safe,
+        because only the holder of the data folder's lock starts anything on it, after it ended
+        what was left. A number that nobody has is left: Postgres cleans up by what stands beside.
         """
         lock_file = self._cluster / "postmaster.pid"
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
             pid = int(lock_file.read_text().split()[0])
-            if ProcessIdentity.of(pid) and not _is_postgres(pid):
+            if Path(f"/proc/{pid}").exists() and not _is_postgres(pid):
                 lock_file.unlink()
 
 

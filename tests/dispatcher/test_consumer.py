@@ -22,6 +22,7 @@ from runtime import kafka
 from runtime.kafka import Ack, Record
 from runtime.lifecycle import Lifecycle, Pulse
 from runtime.settings import KafkaSettings
+from standalone.parts.kafka import TansuKafka
 
 pytestmark = pytest.mark.integration
 
@@ -274,3 +275,28 @@ def test_a_stop_drains_what_is_in_flight(
     running(kafka_settings, rest)
     eventually(lambda: committed(kafka_settings) == 30)
     assert not set(rest.done) & set(answers.done)
+
+
+def test_the_log_of_a_broker_that_forgot_everything_is_read_from_its_start(
+    own_tansu: TansuKafka,
+) -> None:
+    """Positions of the old log may lie beyond the end of the new one, where nothing ever comes."""
+    settings = KafkaSettings(
+        kafka_bootstrap_servers=own_tansu.bootstrap_servers, kafka_delivery_timeout_s=2
+    )
+    partitions = {IMAGE_PROCESSING: PARTITIONS}
+    kafka.ensure_topics(settings, partitions, replication=1)
+    answers = Answers()
+    running = Running(settings, answers)
+    submit(settings, 60)
+    eventually(lambda: committed(settings) == 60)
+    answers.seen.clear()
+
+    own_tansu.kill()
+    own_tansu.start()
+    own_tansu.wait_ready()
+    kafka.ensure_topics(settings, partitions, replication=1)
+    submit(settings, 12)
+
+    eventually(lambda: set(answers.seen) == set(range(12)))
+    running.join()

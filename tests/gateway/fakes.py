@@ -9,7 +9,7 @@ from kafka.errors import KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata
 
 from gateway.backlog import Positions
-from runtime.kafka import Producer
+from runtime.kafka import Producer, Rejoins
 
 
 class Metadata(NamedTuple):
@@ -90,8 +90,9 @@ class Consumer:
     partitions: int = 1
     steps: list[str] = field(default_factory=list)
 
-    def subscribe(self, topics: list[str]) -> None:
+    def subscribe(self, topics: list[str], listener: Rejoins) -> None:
         assert self.topic in topics
+        self.rejoins = listener
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
         assert timeout_ms > 0

@@ -13,7 +13,6 @@ import pytest
 
 from standalone.machine.loopback import loopback
 from standalone.machine.ports import free_port
-from standalone.parts.kafka import TansuKafka
 from standalone.processes.command import Command
 from standalone.processes.part import Part
 from tests.conftest import ROOT, running, unavailable
@@ -53,14 +52,6 @@ class VersityGateway(Part):
         except OSError:
             return False
         return True
-
-
-@pytest.fixture
-def own_tansu(tmp_path: Path) -> Iterator[TansuKafka]:
-    """A broker that a test may kill, and that then has forgotten everything."""
-    part = TansuKafka(tmp_path, free_port())
-    for _ in running(part):
-        yield part
 
 
 @pytest.fixture(scope="session")
