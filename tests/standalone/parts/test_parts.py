@@ -1,7 +1,7 @@
 """The real parts: started, killed, started again on what they kept, stopped."""
 
+import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,14 +68,16 @@ def test_postgres_keeps_what_was_committed_over_a_kill(
     assert part.exit_code() == 0
 
 
+@pytest.mark.parametrize("seconds", [60, 0], ids=["by-another", "by-one-dead-and-not-reaped"])
 def test_postgres_starts_though_its_old_number_is_in_use(
-    run: Callable[[Part], None], tmp_path: Path
+    run: Callable[[Part], None], tmp_path: Path, seconds: int
 ) -> None:
     part = EmbeddedPostgres(tmp_path, free_port())
     run(part)
     part.kill()
     lock_file = tmp_path / "postgres" / "postmaster.pid"
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+    with subprocess.Popen(["sleep", str(seconds)]) as other:
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT | (os.WNOHANG if seconds else 0))
         _old, *lines = lock_file.read_text().splitlines()
         lock_file.write_text("\n".join([str(other.pid), *lines]) + "\n")
         run(part)
