@@ -76,7 +76,8 @@ def test_postgres_starts_though_its_old_number_is_in_use(
     run(part)
     part.kill()
     lock_file = tmp_path / "postgres" / "postmaster.pid"
-    with subprocess.Popen(["sleep", str(seconds)]) as other:
+    owner = lock_file.stat().st_uid  # Postgres takes no notice of other users' processes
+    with subprocess.Popen(["sleep", str(seconds)], user=owner) as other:
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT | (os.WNOHANG if seconds else 0))
         _old, *lines = lock_file.read_text().splitlines()
         lock_file.write_text("\n".join([str(other.pid), *lines]) + "\n")
