@@ -25,6 +25,13 @@ class State(Enum):
     OPEN = 2
 
 
+_WORDS = {
+    State.CLOSED: "breaker closed",
+    State.HALF_OPEN: "breaker half open",
+    State.OPEN: "breaker open",
+}
+
+
 class BreakerOpen(Unavailable):
     """Nothing was asked: the dependency failed a moment ago."""
 
@@ -95,7 +102,7 @@ class CircuitBreaker:
 
     def _change(self, state: State) -> None:
         if state is not self._state:
-            log.warning("breaker changed", action="breaker", state=state.name.lower())
+            log.warning(_WORDS[state], action="breaker")
             self._state = state
             self._generation += 1
             self._on_change(state)

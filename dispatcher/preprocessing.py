@@ -31,6 +31,8 @@ FILTER_REACH_PX = 3  # of the resized picture; bicubic looks at two to each side
 BLOCK_BYTES = 64 * 1024 * 1024
 # Encoders pad scans; more than this before a marker is image data that was not understood.
 PADDING_BYTES = 16
+_UNKNOWN_REVISION = "unknown JFIF revision"
+_JFIF_MAJOR_REVISION = re.compile(rb"(\xff\xe0..JFIF\x00).", re.DOTALL)
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes")
 
 # A machine short of these says nothing about the image.
@@ -147,10 +149,17 @@ def _decode_jpeg(data: bytes, colorspace: str, least_px: int) -> Pixels:
     try:
         return decode(strict=True)
     except ValueError as exc:
+        if _UNKNOWN_REVISION in str(exc) and data != (known := _with_known_revision(data)):
+            return _decode_jpeg(known, colorspace, least_px)
         padding = _EXTRANEOUS.search(str(exc))
         if padding is None or int(padding.group(1)) > PADDING_BYTES:
             raise _verdict(exc) from exc
     return decode(strict=False)
+
+
+def _with_known_revision(data: bytes) -> bytes:
+    """Pixels do not depend on JFIF's revision, but its warning would hide those that matter."""
+    return _JFIF_MAJOR_REVISION.sub(lambda match: match[1] + b"\x01", data, count=1)
 
 
 def _middle(size: tuple[int, int], size_px: int) -> Box:

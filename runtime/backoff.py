@@ -21,4 +21,4 @@ class Backoff:
         """The wait after failed attempt number `attempt`, counted from 1."""
         exponent = min(attempt - 1, 32)
         ceiling_s = min(self.cap_s, self.base_s * 2.0**exponent)
-        return ceiling_s * (0.5 + 0.5 * self.random_unit())
+        return round(ceiling_s * (0.5 + 0.5 * self.random_unit()), 3)

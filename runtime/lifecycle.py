@@ -79,7 +79,11 @@ class Lifecycle:
                 attempt += 1
                 delay_s = backoff.delay_s(attempt)
                 log.warning(
-                    "will retry", action=action, attempt=attempt, error=str(exc), delay_s=delay_s
+                    "will retry",
+                    action=action,
+                    attempt=attempt,
+                    error=str(exc),
+                    delay_s=delay_s,
                 )
                 self.sleep(delay_s)
         raise Stopped(action)

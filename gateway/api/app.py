@@ -42,6 +42,7 @@ def create(
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # the redirect would repeat whatever host the client named
         openapi_tags=[
             {"name": "images", "description": "Upload, read, wait, list, search, delete."},
             {"name": "operations", "description": "Is it up, would it work, how is it doing."},

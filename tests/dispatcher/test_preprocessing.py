@@ -334,3 +334,13 @@ def test_any_other_fault_of_a_decoder_is_the_images(
     monkeypatch.setattr("PIL.Image.open", broken)
     with pytest.raises(UndecodableImage):
         prepare(photos.png(), HOW)
+
+
+def test_an_unknown_revision_of_jfif_changes_no_pixel_and_hides_no_damage() -> None:
+    file = io.BytesIO()
+    photo().save(file, "JPEG")
+    good = file.getvalue()
+    major = good.index(b"JFIF\0") + len(b"JFIF\0")
+    odd = good[:major] + b"\x09" + good[major + 1 :]
+    assert np.array_equal(prepare(odd, HOW), prepare(good, HOW))
+    assert is_refused(odd[: len(odd) // 2] + END)
