@@ -36,12 +36,14 @@ test-parity: install  ## hold the starter's towers against timm and transformers
 	$(BIN)/pytest tests/build/test_starter_parity.py
 
 # Resolved for every supported Python at once; no index is written down, so mirrors work.
-COMPILE := uv pip compile --universal --python-version 3.10 --generate-hashes \
+OLDEST := --python-version 3.10
+COMPILE := uv pip compile --universal --generate-hashes \
 	--no-header --no-emit-index-url --quiet
 requirements:  ## resolve requirements/*.in again (needs uv)
-	$(COMPILE) requirements/platform.in -o requirements/platform.txt
-	$(COMPILE) requirements/dev.in -o requirements/dev.txt
-	$(COMPILE) --no-deps requirements/triton.in -o requirements/triton.txt
+	$(COMPILE) $(OLDEST) requirements/platform.in -o requirements/platform.txt
+	$(COMPILE) $(OLDEST) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) $(OLDEST) --no-deps requirements/triton.in -o requirements/triton.txt
+	$(COMPILE) $(OLDEST) requirements/parity.in -o requirements/parity.txt
 	$(COMPILE) --no-deps --python-version 3.12 requirements/standalone.in -o requirements/standalone.txt
 
 clean:  ## remove environments and caches; the data folder stays
