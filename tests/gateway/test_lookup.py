@@ -1,7 +1,5 @@
 """Lookup: Redis first, then Postgres, then fill; a deletion is believed at once."""
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 from prometheus_client import REGISTRY
@@ -20,13 +18,6 @@ from tests.gateway import rows
 pytestmark = pytest.mark.integration
 
 BASE = "http://cdn/images"
-
-
-@pytest.fixture
-def cache(redis_url: str) -> Iterator[Cache]:
-    connected = cache_module.connect(redis_url, 1.0)
-    yield connected
-    connected.close()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Replay: failed images that were chosen wait for the relay again, and no others do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,13 +22,6 @@ from tests.gateway.waits import until
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def cache(redis_url: str) -> Iterator[Cache]:
-    connected = cache_module.connect(redis_url, 1.0)
-    yield connected
-    connected.close()
 
 
 @pytest.fixture

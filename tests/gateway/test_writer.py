@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from kafka.errors import KafkaError
@@ -27,13 +27,6 @@ pytestmark = pytest.mark.integration
 
 BASE = "http://cdn/images"
 RESULTS, ERRORS = CLASSIFICATION_RESULTS, PROCESSING_ERRORS
-
-
-@pytest.fixture
-def cache(redis_url: str) -> Iterator[Cache]:
-    connected = cache_module.connect(redis_url, 1.0)
-    yield connected
-    connected.close()
 
 
 @pytest.fixture
