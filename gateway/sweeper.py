@@ -67,6 +67,7 @@ class Sweeper:
             metrics.OUTBOX_AGE_SECONDS.set(outbox.age_s(cursor))
             if not outbox.any_overdue(cursor, self._deadlines):
                 self._suspects = None
+                metrics.OVERDUE_IMAGES.set(0)
                 return 0
         positions = self._backlog.positions()
         if self._suspects is None:
