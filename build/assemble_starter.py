@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from build.starter import artefacts, sources
-from contracts.tensors import IMAGE_MODEL, IMAGE_SIZE_PX, TEXT_MODEL
+from contracts.tensors import IMAGE_MODEL, IMAGE_SIZE_PX, PROMPT_MODEL, TEXT_MODEL
+from zero_shot import label_set as label_sets
 
 PROMPT = "a photo of a {}"
 LABEL_SET_NAME = "imagenet-1k"
@@ -81,6 +82,7 @@ def manifest(made_from: list[dict[str, str]], digest: str) -> dict[str, Any]:
         "version": VERSION,
         "image_model": IMAGE_MODEL,
         "text_model": TEXT_MODEL,
+        "prompt_model": PROMPT_MODEL,
         "triton_version": VERSION,
         "embedding_dim": EMBEDDING_DIM,
         "logit_scale": LOGIT_SCALE,
@@ -93,7 +95,7 @@ def manifest(made_from: list[dict[str, str]], digest: str) -> dict[str, Any]:
             "color": "RGB",
         },
         "default_label_set": {"name": LABEL_SET_NAME, "file": LABEL_SET_FILE},
-        "prompt": PROMPT,
+        "templates": [PROMPT],
         "runtime": "openvino",
         "training": "none of its own: ConSE over an ImageNet classifier, not trained as CLIP is",
         "made_from": made_from,
@@ -103,7 +105,6 @@ def manifest(made_from: list[dict[str, str]], digest: str) -> dict[str, Any]:
 
 def assemble(image_version: Path, text_version: Path, facts: dict[str, Any]) -> None:
     # Imported here: together they take longer than finding out that there is nothing to do.
-    import numpy as np
     from safetensors.numpy import load_file
 
     from build.starter import text_embedding
@@ -126,7 +127,7 @@ def assemble(image_version: Path, text_version: Path, facts: dict[str, Any]) -> 
     image_model = ImageTower(weights, class_embeddings).model().SerializeToString()
 
     say("writing")
-    label_set = artefacts.npz({"labels": np.array(labels), "embeddings": rows})
+    label_set = label_sets.encode(labels, rows)
     text_files = {"model.onnx": text_model, "tokenizer.json": tokenizer.to_str().encode()}
     artefacts.install(text_version, text_files, facts)
     image_files = {"model.onnx": image_model, LABEL_SET_FILE: label_set}

@@ -5,9 +5,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.tensors import PROMPT_MODEL
+
 SCHEMA = 1
+DEFAULT_TEMPLATES = ("a photo of a {}",)  # of a manifest that names none
 STEPS_UNDERSTOOD = {
-    "resize": ("shortest",),
+    "resize": ("shortest", "squash"),
     "interpolation": ("bicubic", "bilinear"),
     "crop": ("center",),
     "color": ("RGB",),
@@ -20,17 +23,22 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels must be prepared: open_clip's resize of the shortest side, then a centre crop."""
+    """How pixels must be prepared, in open_clip's words.
+
+    `resize` is "shortest" (that side to `size_px`, then a centre crop) or "squash" (both sides).
+    """
 
     size_px: int
     interpolation: str
+    resize: str = "shortest"
 
 
 @dataclass(frozen=True)
 class Manifest:
     """One model version.
 
-    `embedding_dim` is D of the tensors; a label's score is
+    `embedding_dim` is D of the tensors; `templates` are what labels are put into where the caller
+    gives none, each with one `{}`; a label's score is
     softmax(logit_scale * embedding @ label_embeddings.T), as in CLIP (Radford et al. 2021).
     """
 
@@ -43,6 +51,8 @@ class Manifest:
     preprocessing: Preprocessing
     label_set_name: str
     label_set_file: str
+    prompt_model: str = PROMPT_MODEL
+    templates: tuple[str, ...] = DEFAULT_TEMPLATES
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
@@ -71,10 +81,14 @@ class Manifest:
             embedding_dim=int(_positive(fields, "embedding_dim")),
             logit_scale=_positive(fields, "logit_scale"),
             preprocessing=Preprocessing(
-                size_px=int(_positive(steps, "size_px")), interpolation=steps["interpolation"]
+                size_px=int(_positive(steps, "size_px")),
+                interpolation=steps["interpolation"],
+                resize=steps["resize"],
             ),
             label_set_name=_text(fields["default_label_set"], "name"),
             label_set_file=_text(fields["default_label_set"], "file"),
+            prompt_model=_text({"prompt_model": PROMPT_MODEL, **fields}, "prompt_model"),
+            templates=_templates(fields),
         )
 
 
@@ -83,6 +97,14 @@ def _text(fields: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ManifestError(f"{name} must be text, not {value!r:.100}")
     return value
+
+
+def _templates(fields: dict[str, Any]) -> tuple[str, ...]:
+    templates = fields.get("templates", DEFAULT_TEMPLATES)
+    are_templates = all(isinstance(each, str) and each.count("{}") == 1 for each in templates)
+    if not templates or not are_templates:
+        raise ManifestError(f"templates must be texts with one {{}} each, not {templates!r:.100}")
+    return tuple(templates)
 
 
 def _positive(fields: dict[str, Any], name: str) -> float:

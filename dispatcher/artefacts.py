@@ -1,18 +1,17 @@
 """Content addresses go in, manifests and label sets come out: fetched once, kept while in use."""
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import numpy as np
 import structlog
 
 from contracts.manifest import Manifest, ManifestError
-from dispatcher.scoring import LabelSet
 from runtime.errors import ObjectNotFound, Unavailable
 from runtime.objects import ObjectStore
+from zero_shot import label_set
+from zero_shot.label_set import BadLabelSet, LabelSet
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -60,17 +59,11 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def parse_label_set(data: bytes) -> LabelSet:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            labels = tuple(str(label) for label in arrays["labels"])
-            embeddings = np.ascontiguousarray(arrays["embeddings"], dtype=np.float32)
-    except Exception as exc:  # a damaged zip raises nearly anything
-        raise BadArtefact(f"not a label set: {exc}") from exc
-    if embeddings.ndim != 2 or len(labels) != len(embeddings) or not labels:  # noqa: PLR2004
-        raise BadArtefact("the label set's names and embeddings do not match")
-    if not np.isfinite(embeddings).all():
-        raise BadArtefact("the label set's embeddings are not all numbers")
-    _require_storable(*labels)
-    return LabelSet(labels, embeddings)
+        decoded = label_set.decode(data)
+    except BadLabelSet as exc:
+        raise BadArtefact(str(exc)) from exc
+    _require_storable(*decoded.labels)
+    return decoded
 
 
 def _require_storable(*texts: str) -> None:

@@ -24,11 +24,11 @@ from dispatcher.fetching import Originals, Unreadable
 from dispatcher.lease import Lease
 from dispatcher.preprocessing import Pixels, prepare
 from dispatcher.publisher import Publisher
-from dispatcher.scoring import top_k
 from dispatcher.triton import Embedder
 from dispatcher.work import Work, read, report
 from runtime.backoff import Backoff
 from runtime.errors import Permanent, Retryable, Unavailable
+from zero_shot.scoring import top_k
 
 log = structlog.get_logger(__name__)
 Embedding = npt.NDArray[np.float32]

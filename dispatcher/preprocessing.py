@@ -65,7 +65,7 @@ class UndecodableImage(Permanent):
 
 
 def prepare(data: bytes, how: Preprocessing) -> Pixels:
-    """Decode once, to upright RGB; resize the shortest side, crop the centre, as open_clip does.
+    """Decode once, to upright RGB; resize and crop as open_clip does.
 
     Raises UndecodableImage, also where a decoder could only finish by guessing; Unavailable where
     the machine is short of memory or descriptors.
@@ -103,7 +103,7 @@ def _from_jpeg(data: bytes, image: Image.Image, how: Preprocessing) -> Image.Ima
     """Only the middle, and what the filter reaches beside it, becomes a picture of Pillow's."""
     is_cmyk = image.mode == "CMYK"
     pixels = _decode_jpeg(data, "CMYK" if is_cmyk else "RGB", OVERSAMPLING * how.size_px)
-    box = _middle((pixels.shape[1], pixels.shape[0]), how.size_px)
+    box = _kept((pixels.shape[1], pixels.shape[0]), how)
     margin = FILTER_REACH_PX * max(1.0, (box[2] - box[0]) / how.size_px)
     left, top = (max(0, math.floor(edge - margin)) for edge in box[:2])
     right, bottom = (math.ceil(edge + margin) for edge in box[2:])
@@ -117,7 +117,7 @@ def _from_jpeg(data: bytes, image: Image.Image, how: Preprocessing) -> Image.Ima
 
 def _square(image: Image.Image, how: Preprocessing) -> Image.Image:
     """RGB from any mode of PNG and WebP, never with a second copy of the whole picture in RGB."""
-    box = _middle(image.size, how.size_px)
+    box = _kept(image.size, how)
     if image.mode == "RGB":
         return _resize(image, box, how)
     if image.mode == "RGBA":
@@ -160,6 +160,10 @@ def _decode_jpeg(data: bytes, colorspace: str, least_px: int) -> Pixels:
 def _with_known_revision(data: bytes) -> bytes:
     """Pixels do not depend on JFIF's revision, but its warning would hide those that matter."""
     return _JFIF_MAJOR_REVISION.sub(lambda match: match[1] + b"\x01", data, count=1)
+
+
+def _kept(size: tuple[int, int], how: Preprocessing) -> Box:
+    return (0, 0, *size) if how.resize == "squash" else _middle(size, how.size_px)
 
 
 def _middle(size: tuple[int, int], size_px: int) -> Box:

@@ -7,23 +7,17 @@ the same digest again means there is nothing to do.
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 MANIFEST = "manifest.json"
 DIGEST_FIELD = "inputs_sha256"
 FILES_FIELD = "files_bytes"
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: same content, same bytes
 
 
 def digest_of(files: Iterable[Path], facts: Mapping[str, Any]) -> str:
@@ -86,14 +80,3 @@ def _write_through(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """What `numpy.load` reads without pickle; unlike `numpy.savez`, the same bytes each time."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_EPOCH), entry.getvalue())
-    return buffer.getvalue()

@@ -1,10 +1,8 @@
 """A model version is replaced whole or not at all, and built again only when something changed."""
 
-import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from build.starter import artefacts
@@ -76,12 +74,3 @@ def test_the_digest_follows_facts_and_contents(tmp_path: Path) -> None:
     assert artefacts.digest_of([file], {"scale": 2}) != first
     file.write_bytes(b"2")
     assert artefacts.digest_of([file], {"scale": 1}) != first
-
-
-def test_an_npz_reads_without_pickle_and_is_the_same_bytes_each_time() -> None:
-    arrays = {"labels": np.array(["a", "bé"]), "embeddings": np.eye(2, dtype=np.float32)}
-    content = artefacts.npz(arrays)
-    assert artefacts.npz(arrays) == content
-    with np.load(io.BytesIO(content), allow_pickle=False) as read:
-        assert list(read["labels"]) == ["a", "bé"]
-        np.testing.assert_array_equal(read["embeddings"], np.eye(2))

@@ -55,6 +55,17 @@ def test_a_good_one_is_read() -> None:
     assert (manifest.label_set_name, manifest.label_set_file) == ("few", "label_sets/few.npz")
 
 
+def test_one_from_before_there_were_prompts_is_read() -> None:
+    manifest = Manifest.from_json(json.dumps(GOOD))
+    assert (manifest.prompt_model, manifest.templates) == ("clip_prompt", ("a photo of a {}",))
+
+
+@pytest.mark.parametrize("templates", [[], ["no place"], ["{} and {}"], [1], 7, [["{}"]]])
+def test_templates_have_one_place_each(templates: Any) -> None:
+    with pytest.raises(ManifestError):
+        Manifest.from_json(json.dumps({**GOOD, "templates": templates}))
+
+
 @pytest.mark.parametrize(
     "path",
     [

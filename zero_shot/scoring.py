@@ -1,19 +1,10 @@
 """An image embedding and a label set go in, the best labels with their confidences come out."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from contracts.events import Score
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """Names and their text embeddings: `embeddings` float32 [N, D], rows of unit length."""
-
-    labels: tuple[str, ...]
-    embeddings: npt.NDArray[np.float32]
+from zero_shot.label_set import LabelSet
 
 
 def top_k(

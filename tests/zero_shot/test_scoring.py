@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from dispatcher.scoring import LabelSet, top_k
+from zero_shot.label_set import LabelSet
+from zero_shot.scoring import top_k
 
 AXES = LabelSet(("x", "y", "z"), np.eye(3, dtype=np.float32))
 

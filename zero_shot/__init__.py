@@ -1,0 +1,1 @@
+"""CLIP's zero-shot classification as arithmetic: label sets, prompts and scores; NumPy, no I/O."""
