@@ -14,7 +14,6 @@ LIBPYTHON_IN_WHEEL = (3, 13)
 """Triton's wheel brings the shared library of this version, and no other."""
 
 LOWEST_GLIBC = (2, 35)
-FREE_BYTES_NEEDED = 2_000_000_000
 COMPOSE = "Use Docker instead: docker compose up"
 
 
@@ -65,11 +64,11 @@ def check(machine: Machine) -> None:
         )
 
 
-def check_space(machine: Machine) -> None:
+def check_space(machine: Machine, needed_bytes: int) -> None:
     """Raises CannotInstall. Only where something is to be installed."""
-    if machine.free_bytes < FREE_BYTES_NEEDED:
+    if machine.free_bytes < needed_bytes:
         raise CannotInstall(
-            f"The environments need {FREE_BYTES_NEEDED // 10**6} MB, and "
+            f"The environments need {needed_bytes // 10**6} MB, and "
             f"{machine.free_bytes // 10**6} MB are free: make room on this disk"
         )
 

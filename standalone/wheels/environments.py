@@ -28,6 +28,8 @@ PROGRESS_INTERVAL_S = 2.0
 TAIL_LINES = 15
 TAIL_BYTES = 16_384
 
+EXPORT_BYTES_NEEDED = 9_000_000_000
+
 PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar=off"]
 EXACTLY = ["--no-deps", "--require-hashes", "--only-binary=:all:"]
 FOR_ITS_FILES = ["--python-version=3.12", "--implementation=cp", "--abi=cp312", "--no-compile"]
@@ -41,6 +43,7 @@ class Environment:
     folder: Path
     packages: Sequence[Path]
     files_of: Sequence[Path] = ()
+    bytes_needed: int = 1_000_000_000
     doing: str = "waiting"
     _child: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
     _cancelled: bool = field(default=False, init=False)
@@ -148,9 +151,11 @@ class Environment:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="standalone.install", description=__doc__)
     parser.add_argument("--dev", action="store_true", help="also what `make lint test` needs")
+    parser.add_argument("--export", action="store_true", help="also PyTorch and what exports CLIP")
+    options = parser.parse_args(arguments)
     console = Console()
     try:
-        _install(_environments(dev=parser.parse_args(arguments).dev), console)
+        _install(_environments(dev=options.dev, export=options.export), console)
     except CannotInstall as exc:
         console.failure(str(exc))
         return 1
@@ -160,14 +165,26 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _environments(*, dev: bool) -> list[Environment]:
+def _environments(*, dev: bool, export: bool) -> list[Environment]:
     packages = [REQUIREMENTS / "platform.txt"] + ([REQUIREMENTS / "dev.txt"] if dev else [])
-    return [
+    environments = [
         Environment(
             REPOSITORY_ROOT / ".venv", packages, files_of=[REQUIREMENTS / "standalone.txt"]
         ),
         Environment(REPOSITORY_ROOT / ".venv-triton", [REQUIREMENTS / "triton.txt"]),
     ]
+    if export:
+        environments.append(_export_environment())
+    return environments
+
+
+def _export_environment() -> Environment:
+    """PyTorch brings CUDA's libraries along, whether there is a GPU or not."""
+    return Environment(
+        REPOSITORY_ROOT / ".venv-export",
+        [REQUIREMENTS / "export.txt"],
+        bytes_needed=EXPORT_BYTES_NEEDED,
+    )
 
 
 def _install(environments: Sequence[Environment], console: Console) -> None:
@@ -179,8 +196,8 @@ def _install(environments: Sequence[Environment], console: Console) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         outdated = [environment for environment in environments if not environment.is_current]
         if outdated:
-            checks.check_space(here)
-            checks.check_libpython(environments[-1].folder)
+            checks.check_space(here, sum(each.bytes_needed for each in outdated))
+            checks.check_libpython(REPOSITORY_ROOT / ".venv-triton")
             _install_side_by_side(outdated, console)
     finally:
         os.close(lock)

@@ -2,8 +2,8 @@
 
 Runs in an environment with PyTorch, which the platform itself does without:
 
-    .venv-parity/bin/python -m tests.build.reference_towers CHECKPOINT MINILM_DIRECTORY OUT.npz
-    .venv-parity/bin/python -m tests.build.reference_towers CHECKPOINT MINILM_DIRECTORY --record
+    .venv-export/bin/python -m tests.build.reference_towers CHECKPOINT MINILM_DIRECTORY OUT.npz
+    .venv-export/bin/python -m tests.build.reference_towers CHECKPOINT MINILM_DIRECTORY --record
 
 The second form writes reference.json: what the tests compare with where PyTorch is not installed.
 """
