@@ -13,11 +13,14 @@ can be reached: EfficientNet-Lite0's picture of ImageNet, put into MiniLM's spac
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from build.starter import artefacts, sources
-from contracts.tensors import IMAGE_MODEL, IMAGE_SIZE_PX, PROMPT_MODEL, TEXT_MODEL
+from build import artefacts, model_versions
+from build.model_versions import Hardware
+from build.starter import sources
+from contracts.tensors import BYTES_MODEL, IMAGE_MODEL, IMAGE_SIZE_PX, PROMPT_MODEL, TEXT_MODEL
 from zero_shot import label_set as label_sets
 
 PROMPT = "a photo of a {}"
@@ -26,13 +29,16 @@ LABEL_SET_FILE = f"label_sets/{LABEL_SET_NAME}.npz"
 VERSION = "1"
 EMBEDDING_DIM = 384
 
+
 # The scale at which the labels' scores come nearest to the classifier's own probabilities: the
 # least mean Kullback-Leibler divergence over 128 everyday photos (0.82; at CLIP's 100 it is 10,
 # and nearly every score 1.0). Halves of the photos give 16.25 to 17.25.
 LOGIT_SCALE = 16.5
 
+DIGEST_FIELD = "inputs_sha256"  # of the manifest: made from the same means the same
+
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parent / "model_repository"
+REPOSITORY = model_versions.REPOSITORY
 
 
 def main() -> int:
@@ -56,21 +62,32 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def bring_up_to_date(repository: Path, *, force: bool) -> str:
+    model_versions.recover(repository)
     weights = (sources.image_weights(), sources.text_weights(), sources.tokenizer())
     made_from = [source.as_facts() for source in weights]
     digest = inputs_digest(made_from)
-    image_version = repository / IMAGE_MODEL / VERSION
-    text_version = repository / TEXT_MODEL / VERSION
-    current = all(artefacts.is_current(v, digest) for v in (image_version, text_version))
-    if current and not force:
-        return "is up to date"
-    assemble(image_version, text_version, manifest(made_from, digest))
-    return "assembled"
+    there = model_versions.installed(repository)
+    is_current = there.get(VERSION, {}).get(DIGEST_FIELD) == digest
+    if force or not is_current:
+        assemble(repository, manifest(made_from, digest))
+    serve_if_nothing_else_is(repository, there)
+    return "is up to date" if is_current and not force else "assembled"
+
+
+def serve_if_nothing_else_is(repository: Path, there: Mapping[str, Any]) -> None:
+    """A repository whose active version was removed would not let Triton start."""
+    if not (repository / IMAGE_MODEL / Hardware.CPU.value).exists():  # only artefacts are wanted
+        return
+    active = model_versions.served(repository, Hardware.CPU)[-1:]
+    if active != [VERSION] and not (active and active[0] in there):
+        say(f"version {''.join(active) or '?'} was to be served and is not there: the starter is")
+        model_versions.activate(repository, VERSION)
 
 
 def inputs_digest(made_from: list[dict[str, str]]) -> str:
     """Of the weights, the class names and the code: what changes the artefacts changes it."""
     code = [Path(__file__), *sorted((HERE / "starter").glob("*.py")), sources.CLASS_NAMES]
+    code += [REPOSITORY / model / model_versions.CODE for model in (BYTES_MODEL, PROMPT_MODEL)]
     return artefacts.digest_of(code, {"made_from": made_from})
 
 
@@ -83,6 +100,7 @@ def manifest(made_from: list[dict[str, str]], digest: str) -> dict[str, Any]:
         "image_model": IMAGE_MODEL,
         "text_model": TEXT_MODEL,
         "prompt_model": PROMPT_MODEL,
+        "bytes_model": BYTES_MODEL,
         "triton_version": VERSION,
         "embedding_dim": EMBEDDING_DIM,
         "logit_scale": LOGIT_SCALE,
@@ -94,16 +112,17 @@ def manifest(made_from: list[dict[str, str]], digest: str) -> dict[str, Any]:
             "crop": "center",
             "color": "RGB",
         },
+        "text": {"context_length": sources.MAX_TOKENS, "dynamic_length": True},
         "default_label_set": {"name": LABEL_SET_NAME, "file": LABEL_SET_FILE},
         "templates": [PROMPT],
         "runtime": "openvino",
         "training": "none of its own: ConSE over an ImageNet classifier, not trained as CLIP is",
         "made_from": made_from,
-        artefacts.DIGEST_FIELD: digest,
+        DIGEST_FIELD: digest,
     }
 
 
-def assemble(image_version: Path, text_version: Path, facts: dict[str, Any]) -> None:
+def assemble(repository: Path, facts: dict[str, Any]) -> None:
     # Imported here: together they take longer than finding out that there is nothing to do.
     from safetensors.numpy import load_file
 
@@ -128,10 +147,11 @@ def assemble(image_version: Path, text_version: Path, facts: dict[str, Any]) -> 
 
     say("writing")
     label_set = label_sets.encode(labels, rows)
-    text_files = {"model.onnx": text_model, "tokenizer.json": tokenizer.to_str().encode()}
-    artefacts.install(text_version, text_files, facts)
-    image_files = {"model.onnx": image_model, LABEL_SET_FILE: label_set}
-    artefacts.install(image_version, image_files, facts)
+    files: dict[str, artefacts.Folder] = {
+        IMAGE_MODEL: {"model.onnx": image_model, LABEL_SET_FILE: label_set},
+        TEXT_MODEL: {"model.onnx": text_model, "tokenizer.json": tokenizer.to_str().encode()},
+    }
+    model_versions.install(repository, VERSION, files, facts)
 
 
 def say(stage: str) -> None:

@@ -14,7 +14,7 @@ from standalone.settings import StandaloneSettings
 WRONG_USE = 2
 NOTHING_RUNS = 3
 
-_UP_OPTIONS = ("data_dir", "gateway_port", "triton_grpc_port", "kafka", "dispatchers")
+_UP_OPTIONS = ("data_dir", "gateway_port", "triton_grpc_port", "kafka", "dispatchers", "model")
 _PS_OPTIONS = ("data_dir",)
 
 

@@ -10,6 +10,7 @@ KafkaChoice = Literal["auto", "apache", "embedded"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 MOST_DISPATCHERS = 64
+WHATEVER_IS_ACTIVE = "active"
 
 
 class StandaloneSettings(BaseSettings):
@@ -23,6 +24,10 @@ class StandaloneSettings(BaseSettings):
     )
     dispatchers: Annotated[int, Field(ge=1, le=MOST_DISPATCHERS)] = Field(
         default=1, description="dispatcher processes"
+    )
+
+    model: Annotated[str, Field(min_length=1)] = Field(
+        default=WHATEVER_IS_ACTIVE, description="the model that must be the active one"
     )
 
     @model_validator(mode="after")

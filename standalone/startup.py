@@ -1,6 +1,6 @@
 """The order of the start: what does not need each other starts at the same time.
 
-assemble the starter model -> Triton --.
+choose the model -----> Triton --------.
 choose a Kafka -> Kafka ---------------+-- migrate --+-- register the model -- API --+-- a canary,
 Postgres ------------------------------+             `-- our other services --------'   then photos
 Redis ---------------------------------'
@@ -15,11 +15,13 @@ from standalone import samples
 from standalone.console import Console
 from standalone.parts.kafka import Kafka
 from standalone.parts.kafka_choice import choose
+from standalone.parts.model_choice import ModelChoice, needs_starter
+from standalone.parts.model_choice import choose as choose_model
 from standalone.parts.postgres import EmbeddedPostgres
 from standalone.parts.redis import RedisServer
 from standalone.parts.services import Dependencies, Services
 from standalone.parts.triton_server import ENVIRONMENT as TRITON_ENVIRONMENT
-from standalone.parts.triton_server import TritonServer
+from standalone.parts.triton_server import MODEL_REPOSITORY, TritonServer
 from standalone.processes import service_logs
 from standalone.processes.command import Command
 from standalone.processes.data_folder import DataFolder
@@ -29,6 +31,7 @@ from standalone.samples import Labelled, SampleClient
 from standalone.settings import StandaloneSettings
 
 STEP_TIMEOUT_S = 120.0
+EMBEDDING_TIMEOUT_S = 3_600.0  # another model embeds every label set anew
 RETRY_PAUSE_S = 1.0
 PROGRESS_AFTER_S = 2.0
 PROGRESS_CHECK_S = 0.25
@@ -69,7 +72,7 @@ class Startup:
         await self._watch_logs(services)
 
     async def _start(self) -> Services:
-        kafka, *_ = await _together(
+        kafka, model, *_ = await _together(
             self._start_kafka(),
             self._start_triton(),
             self._supervisor.start(self._postgres, Layer.DEPENDENCY),
@@ -79,21 +82,25 @@ class Startup:
         await self._step(services.migrate())
         workers = services.workers(self._ports)
         await _together(
-            self._start_api(services),
+            self._start_api(services, model),
             *(self._supervisor.start(worker, Layer.SERVICE) for worker in workers),
         )
         return services
 
-    async def _start_api(self, services: Services) -> None:
-        await self._step(services.register_model())
+    async def _start_api(self, services: Services, model: ModelChoice) -> None:
+        await self._step(services.register_model(model.folder), EMBEDDING_TIMEOUT_S)
         await self._supervisor.start(services.api(), Layer.SERVICE)
 
-    async def _start_triton(self) -> None:
-        python = str(TRITON_ENVIRONMENT / "bin" / "python")
-        arguments = [python, "-m", "build.assemble_starter"]
-        log_path = self._folder.logs / "assemble-model.log"
-        await self._step(Command("assemble the starter model", arguments, log_path))
+    async def _start_triton(self) -> ModelChoice:
+        if needs_starter(MODEL_REPOSITORY):
+            python = str(TRITON_ENVIRONMENT / "bin" / "python")
+            arguments = [python, "-m", "build.assemble_starter"]
+            log_path = self._folder.logs / "assemble-model.log"
+            await self._step(Command("assemble the starter model", arguments, log_path))
+        model = choose_model(MODEL_REPOSITORY, self._settings.model)
+        self._console.event(f"the active model is {model.model}, version {model.version}")
         await self._supervisor.start(self._triton, Layer.DEPENDENCY)
+        return model
 
     async def _start_kafka(self) -> Kafka:
         steps = self._supervisor.steps
@@ -120,8 +127,8 @@ class Startup:
         )
         return Services(self._settings, self._folder, dependencies)
 
-    async def _step(self, command: Command) -> None:
-        await asyncio.to_thread(self._supervisor.steps.run, command, STEP_TIMEOUT_S)
+    async def _step(self, command: Command, timeout_s: float = STEP_TIMEOUT_S) -> None:
+        await asyncio.to_thread(self._supervisor.steps.run, command, timeout_s)
 
     async def _until_done(self, command: Command) -> None:
         while True:

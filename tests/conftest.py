@@ -5,6 +5,7 @@ A service that cannot run here skips its tests with the reason; in CI, where all
 
 import itertools
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import redis
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from build import model_versions
 from contracts.topics import ALL_TOPICS, DISPATCHER_GROUP, WRITER_GROUP
 from gateway.database import Database
 from gateway.migrate import migrate
@@ -171,7 +173,20 @@ def starter_model() -> Path:
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Iterator[TritonServer]:
-    part = TritonServer(tmp_path_factory.mktemp("triton"), free_port(), free_port())
+def model_repository(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Path:
+    """The starter alone, active, whatever the checkout's repository serves."""
+    repository = tmp_path_factory.mktemp("models") / "model_repository"
+    leave_out = shutil.ignore_patterns("[2-9]*", "1?*", ".*", "__pycache__")
+    shutil.copytree(starter_model.parent.parent, repository, ignore=leave_out)
+    model_versions.activate(repository, starter_model.name)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def triton(
+    tmp_path_factory: pytest.TempPathFactory, model_repository: Path
+) -> Iterator[TritonServer]:
+    folder = tmp_path_factory.mktemp("triton")
+    part = TritonServer(folder, free_port(), free_port(), model_repository)
     for _ in running(part):
         yield part

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from build.starter.artefacts import sha256_of
+from build.artefacts import sha256_of
 
+MAX_TOKENS = 256  # sentence_bert_config.json of the text weights: max_seq_length
 CLASS_NAMES = Path(__file__).parent.parent / "labels" / "imagenet1k.txt"
 
 

@@ -12,9 +12,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from build.starter.sources import MAX_TOKENS
 from contracts.tensors import TEXT_ATTENTION_MASK, TEXT_INPUT_IDS
 
-MAX_TOKENS = 256  # sentence_bert_config.json of the weights: max_seq_length
 BATCH_SIZE = 64
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from standalone.machine.checkout import REPOSITORY_ROOT
 from standalone.machine.loopback import LOOPBACK, Address, loopback
 from standalone.machine.ports import PortBook
 from standalone.parts.http_probe import http_ok
@@ -16,7 +15,6 @@ from standalone.settings import StandaloneSettings
 
 READY_PATH = "/readyz"
 READINESS_CACHE_S = "0.5"  # a person waits for it, and no load balancer asks all the time
-MODEL_VERSION = REPOSITORY_ROOT / "model_repository" / "clip_vit" / "1"
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,9 @@ class Services:
     def migrate(self) -> Command:
         return self._gateway_step("migrate", "migrate")
 
-    def register_model(self) -> Command:
-        return self._gateway_step("register-model", "register-model", str(MODEL_VERSION))
+    def register_model(self, version: Path) -> Command:
+        """`version` is the folder of the image tower's active version."""
+        return self._gateway_step("register-model", "register-model", str(version))
 
     def workers(self, ports: PortBook) -> list[Part]:
         """Everything but the API."""

@@ -1,8 +1,8 @@
 """An installed Triton goes in; a backend directory, a command line and an environment come out.
 
 The Python backend's three parts must stand in one directory, as files: Triton refuses a link that
-leads out of it. The name `openvino` is answered by our Python-based backend, so the model
-configurations are those that the OpenVINO backend of Triton's official image serves.
+leads out of it. The names `openvino` and `onnxruntime` are answered by our Python-based backends,
+so the model configurations are those that the backends of Triton's official image serve.
 """
 
 import os
@@ -13,6 +13,8 @@ from pathlib import Path
 from standalone.wheels.triton import BUNDLED_LIBRARIES, TritonInstallation
 
 OUR_BACKENDS = Path(__file__).parent / "triton_backends"
+PYTHON_BACKEND = "python"
+EVERY_STUB_IMPORTS = "triton_python_backend_utils.py"
 # A region a model instance: it starts at this size and grows by this much. A batch of 64 pictures
 # of 224 x 224 x 3 bytes is 9.6 MB, and growing costs a remap while a request waits.
 SHARED_MEMORY_BYTES = 32 * 1024 * 1024
@@ -23,15 +25,12 @@ EXIT_TIMEOUT_S = 5
 def lay_out_backends(installation: TritonInstallation, directory: Path) -> None:
     """Fills `directory` with the Python backend and ours, in place of what was there."""
     shutil.rmtree(directory, ignore_errors=True)
-    python = directory / "python"
-    python.mkdir(parents=True)
+    shutil.copytree(OUR_BACKENDS, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    python = directory / PYTHON_BACKEND
     for part in installation.python_backend:
         shutil.copy(part, python)
-    for backend in sorted(OUR_BACKENDS.iterdir()):
-        model = backend / "model.py"
-        if model.is_file():
-            (directory / backend.name).mkdir()
-            shutil.copy(model, directory / backend.name)
+    with (python / EVERY_STUB_IMPORTS).open("a", encoding="utf-8") as utilities:
+        utilities.write("\n\nimport standalone_stub\n")
 
 
 def command(
@@ -49,6 +48,9 @@ def command(
         str(installation.server),
         f"--model-repository={model_repository}",
         "--model-config-name=cpu",
+        # Every model, as if nothing were said; but a version that is activated later can be loaded.
+        "--model-control-mode=explicit",
+        "--load-model=*",
         "--disable-auto-complete-config",  # the configurations say everything, and are checked
         f"--backend-directory={backends}",
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix}",

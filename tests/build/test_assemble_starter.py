@@ -1,6 +1,7 @@
 """The command that assembles the starter, run as its docstring says, into a folder of its own."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from build import model_versions
+from build.model_versions import MODELS, Hardware
 from contracts.manifest import Manifest
+from contracts.tensors import IMAGE_MODEL, TEXT_MODEL
 from standalone.parts.triton_server import ENVIRONMENT
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
+TRACKED = ROOT / "model_repository"
+GENERATED = shutil.ignore_patterns("[0-9]*", ".*", "__pycache__")
 PYTHON = ENVIRONMENT / "bin" / "python"
 
 
@@ -43,8 +49,13 @@ def files_of(repository: Path) -> dict[str, int]:
     return {str(path.relative_to(repository)): path.stat().st_mtime_ns for path in files}
 
 
-def test_it_writes_two_versions_and_nothing_else(repository: Path) -> None:
+def test_it_writes_version_1_of_all_models_and_nothing_else(repository: Path) -> None:
     assert sorted(files_of(repository)) == [
+        "clip_image/1/manifest.json",
+        "clip_image/1/model.py",
+        "clip_prompt/1/manifest.json",
+        "clip_prompt/1/model.py",
+        "clip_prompt/1/tokenizer.json",
         "clip_text/1/manifest.json",
         "clip_text/1/model.onnx",
         "clip_text/1/tokenizer.json",
@@ -58,6 +69,30 @@ def test_the_second_time_there_is_nothing_to_do(repository: Path) -> None:
     before = files_of(repository)
     assert "up to date" in assemble(repository)
     assert files_of(repository) == before
+
+
+def test_what_is_served_stays_and_only_a_version_that_is_gone_gives_way(
+    repository: Path, tmp_path: Path
+) -> None:
+    """The configurations name version 2: first it is there, then it is not."""
+    served = Path(shutil.copytree(TRACKED, tmp_path / "models", ignore=GENERATED))
+    for model in MODELS:
+        shutil.copytree(repository / model / "1", served / model / "1")
+    files = {
+        model: {path.name: path for path in (repository / model / "1").glob("model.onnx")}
+        for model in (IMAGE_MODEL, TEXT_MODEL)
+    }
+    files[TEXT_MODEL]["tokenizer.json"] = repository / TEXT_MODEL / "1" / "tokenizer.json"
+    manifest = model_versions.installed(repository)["1"]
+    model_versions.install(served, "2", files, manifest)
+    model_versions.activate(served, "2")
+
+    assert "up to date" in assemble(served)
+    assert model_versions.served(served, Hardware.CPU) == ["1", "2"]
+
+    shutil.rmtree(served / TEXT_MODEL / "2")
+    assert "version 2 was to be served and is not there: the starter is" in assemble(served)
+    assert model_versions.served(served, Hardware.CPU) == ["1"]
 
 
 def test_a_lost_file_is_made_again_the_same(repository: Path) -> None:

@@ -5,7 +5,6 @@ The same embeddings as the bare engine gives are asked for in tests/build.
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,15 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tritonclient.grpc as triton_client
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
+from build.model_versions import MODELS
 from contracts.tensors import (
+    BYTES_INPUT,
+    BYTES_MODEL,
+    BYTES_OUTPUT,
     IMAGE_INPUT,
     IMAGE_MODEL,
     IMAGE_OUTPUT,
     MAX_BATCH_SIZE,
+    PROMPT_INPUT,
+    PROMPT_MODEL,
+    PROMPT_OUTPUT,
     TEXT_ATTENTION_MASK,
     TEXT_INPUT_IDS,
     TEXT_MODEL,
@@ -32,95 +37,33 @@ from standalone.machine.ports import free_port
 from standalone.parts.triton_memory import SHARED_MEMORY, shared_memory_prefix
 from standalone.parts.triton_server import TritonServer
 from tests.build.parity_inputs import pictures
+from tests.model_repository.clients import PATIENCE_S, Models, at_once, ids, ones
 
 pytestmark = pytest.mark.integration
 
 STUB = "triton_python_backend_stub"
-PATIENCE_S = 30.0
 POLL_INTERVAL_S = 0.05
 REQUESTS_AT_ONCE = 24
 LONE_REQUESTS = 1000
 STALL_S = 0.4
 
-Arrays = dict[str, NDArray[Any]]
-
-
-class Models:
-    """A client that speaks arrays."""
-
-    def __init__(self, server: TritonServer) -> None:
-        self.client = triton_client.InferenceServerClient(str(server.address))
-
-    def ask(self, model: str, arrays: Arrays, output: str) -> NDArray[Any]:
-        inputs = []
-        for name, array in arrays.items():
-            tensor = triton_client.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
-            tensor.set_data_from_numpy(array)
-            inputs.append(tensor)
-        result = self.client.infer(model, inputs, client_timeout=PATIENCE_S)
-        return np.asarray(result.as_numpy(output))
-
-    def images(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        return self.ask(IMAGE_MODEL, {IMAGE_INPUT: pixels}, IMAGE_OUTPUT)
-
-    def texts(self, ids: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
-        inputs = {TEXT_INPUT_IDS: ids, TEXT_ATTENTION_MASK: mask}
-        return self.ask(TEXT_MODEL, inputs, TEXT_OUTPUT)
-
-    def batch_sizes(self, model: str) -> dict[int, int]:
-        """How many inferences ran, by their batch size."""
-        statistics = self.client.get_inference_statistics(model).model_stats[0]
-        return {b.batch_size: b.compute_infer.count for b in statistics.batch_stats}
-
-
-@pytest.fixture(scope="module")
-def models(triton: TritonServer) -> Iterator[Models]:
-    models = Models(triton)
-    yield models
-    models.client.close()
-
 
 @pytest.fixture
-def own_triton(tmp_path: Path, starter_model: Path) -> Iterator[TritonServer]:
+def own_triton(tmp_path: Path, model_repository: Path) -> Iterator[TritonServer]:
     """One that a test may kill."""
-    server = TritonServer(tmp_path, free_port(), free_port())
+    server = TritonServer(tmp_path, free_port(), free_port(), model_repository)
     server.start()
     server.wait_ready()
     yield server
     server.kill()
 
 
-def ids(texts: int, length: int) -> NDArray[np.int64]:
-    """Token ids that differ from text to text."""
-    return np.arange(texts * length, dtype=np.int64).reshape(texts, length) + 1000
-
-
-def ones(texts: int, length: int) -> NDArray[np.int64]:
-    return np.ones((texts, length), np.int64)
-
-
-def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
-    """Runs them in threads; a call that raised gives its exception."""
-    outcomes: list[Any] = [None] * len(calls)
-
-    def run(number: int) -> None:
-        try:
-            outcomes[number] = calls[number]()
-        except InferenceServerException as exc:
-            outcomes[number] = exc
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
-
-
 @pytest.mark.parametrize(
     ("model", "inputs", "output"),
     [
         (IMAGE_MODEL, {IMAGE_INPUT: ("UINT8", [-1, 224, 224, 3])}, (IMAGE_OUTPUT, "FP32")),
+        (BYTES_MODEL, {BYTES_INPUT: ("BYTES", [-1, 1])}, (BYTES_OUTPUT, "FP32")),
+        (PROMPT_MODEL, {PROMPT_INPUT: ("BYTES", [-1, 1])}, (PROMPT_OUTPUT, "FP32")),
         (
             TEXT_MODEL,
             {TEXT_INPUT_IDS: ("INT64", [-1, -1]), TEXT_ATTENTION_MASK: ("INT64", [-1, -1])},
@@ -135,8 +78,9 @@ def test_triton_answers_with_the_contract(
     assert {t.name: (t.datatype, list(t.shape)) for t in metadata.inputs} == inputs
     assert [(t.name, t.datatype, list(t.shape)) for t in metadata.outputs] == [(*output, [-1, 384])]
     config = models.client.get_model_config(model).config
-    assert (config.backend, config.max_batch_size) == ("openvino", MAX_BATCH_SIZE)
+    assert config.max_batch_size == MAX_BATCH_SIZE
     assert config.HasField("dynamic_batching")
+    assert list(config.version_policy.specific.versions) == [1]
 
 
 def test_image_embeddings_are_of_unit_length_and_differ(models: Models) -> None:
@@ -249,6 +193,12 @@ def stubs_of(server_pid: int) -> list[int]:
     return [pid for pid in map(int, children) if STUB in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
+def model_of(stub: int) -> str:
+    """The stub's command line names its model's instance: clip_vit_0_0."""
+    command = Path(f"/proc/{stub}/cmdline").read_text()
+    return next(model for model in MODELS if f"{model}_" in command)
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
@@ -268,7 +218,7 @@ def test_killed_it_takes_its_stubs_along_and_starts_again(own_triton: TritonServ
     pid = own_triton.pid
     assert pid
     stubs = stubs_of(pid)
-    assert len(stubs) == 2
+    assert sorted(map(model_of, stubs)) == sorted(MODELS)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: own_triton.exit_code() is not None)
     wait_until(lambda: all(map(is_gone, stubs)))
@@ -281,11 +231,13 @@ def test_killed_it_takes_its_stubs_along_and_starts_again(own_triton: TritonServ
     models.client.close()
 
 
-def test_a_killed_stub_takes_the_server_along(own_triton: TritonServer) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_a_killed_stub_takes_the_server_along(own_triton: TritonServer, model: str) -> None:
     """Triton would stay "ready" without it and fail every request."""
     pid = own_triton.pid
     assert pid
-    os.kill(stubs_of(pid)[0], signal.SIGKILL)
+    stub = next(stub for stub in stubs_of(pid) if model_of(stub) == model)
+    os.kill(stub, signal.SIGKILL)
     wait_until(lambda: own_triton.exit_code() is not None)
 
 

@@ -34,11 +34,18 @@ def test_backends_are_files_side_by_side_and_the_stub_can_run(
 
     files = sorted(str(p.relative_to(backends)) for p in backends.rglob("*") if p.is_file())
     assert files == [
+        "onnxruntime/model.py",
         "openvino/model.py",
+        "python/joined_requests.py",
         "python/libtriton_python.so",
+        "python/numpy_mend.py",
+        "python/server_sentinel.py",
+        "python/standalone_stub.py",
         "python/triton_python_backend_stub",
         "python/triton_python_backend_utils.py",
     ]
+    utilities = (backends / "python" / "triton_python_backend_utils.py").read_text()
+    assert utilities.splitlines()[-1] == "import standalone_stub"
     assert not any(path.is_symlink() for path in backends.rglob("*"))  # Triton refuses links
     assert os.access(backends / "python" / "triton_python_backend_stub", os.X_OK)
 
@@ -60,6 +67,8 @@ def test_the_command_serves_the_cpu_configurations_on_the_given_ports_only(
         f"--model-repository={tmp_path}/models",
         f"--backend-directory={tmp_path}/backends",
         "--model-config-name=cpu",
+        "--model-control-mode=explicit",
+        "--load-model=*",
         "--grpc-address=127.0.0.1",
         "--grpc-port=18001",
         "--metrics-address=127.0.0.1",
