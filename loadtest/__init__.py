@@ -1,0 +1,1 @@
+"""Loads for a running platform, and what came of them."""
