@@ -4,15 +4,20 @@
     ImageClassified      -> image-classification-results
     ImageFailed          -> image-processing-errors   (permanent failures only)
 
-Unknown fields are ignored, so that a newer producer does not stop an older consumer.
+Unknown fields are ignored, so that a newer producer does not stop an older consumer; fields that
+older producers do not write are None.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import re
+import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, TypeVar
 
 
@@ -37,7 +42,7 @@ class ImageSubmitted:
     trace_id: str
 
     def to_json(self) -> bytes:
-        return _encode(asdict(self))
+        return _encode(self)
 
     @classmethod
     def from_json(cls, value: bytes | None) -> ImageSubmitted:
@@ -54,7 +59,11 @@ class Score:
 
 @dataclass(frozen=True)
 class ImageClassified:
-    """The labels of an image, best first; confidences are the softmax over the whole label set."""
+    """The labels of an image, best first; confidences are the softmax over the whole label set.
+
+    `embedding` is the image's, float32 little-endian (base64 in JSON), by the model whose manifest
+    is at `model_key`.
+    """
 
     image_id: int
     scores: tuple[Score, ...]
@@ -62,13 +71,18 @@ class ImageClassified:
     model: str
     model_version: str
     trace_id: str
+    model_key: str | None = None
+    embedding: bytes | None = None
 
     def to_json(self) -> bytes:
-        return _encode(asdict(self))
+        return _encode(self)
 
     @classmethod
     def from_json(cls, value: bytes | None) -> ImageClassified:
-        return _decode(cls, value)
+        result = _decode(cls, value)
+        if result.embedding is not None and result.model_key is None:
+            raise InvalidEvent("modelKey must say which model the embedding is by")
+        return result
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,8 @@ class ImageFailed:
     """A dead letter: an image that no retry can label, and where its event came from.
 
     `reason` is a word for programs, `detail` a sentence for people; `origin` is
-    topic-partition-offset of the event that failed.
+    topic-partition-offset of the event that failed. The reason MODEL_GONE is no fault of the
+    image: the model at `model_key` is not served any more, another one can still answer it.
     """
 
     image_id: int
@@ -85,16 +100,21 @@ class ImageFailed:
     attempts: int
     origin: str
     trace_id: str
+    model_key: str | None = None
 
     def to_json(self) -> bytes:
-        return _encode(asdict(self))
+        return _encode(self)
 
     @classmethod
     def from_json(cls, value: bytes | None) -> ImageFailed:
         return _decode(cls, value)
 
 
+MODEL_GONE = "model_gone"
 MAX_IMAGE_ID = 2**63 - 1
+MAX_EMBEDDING_DIM = 8_192
+FLOAT32_BYTES = 4
+OPTIONAL = " | None"  # as the dataclasses above spell it
 NO_TRACE = "0" * 32  # W3C Trace Context's invalid trace id, where none is known
 Event = ImageSubmitted | ImageClassified | ImageFailed
 E = TypeVar("E", ImageSubmitted, ImageClassified, ImageFailed)
@@ -113,9 +133,15 @@ def image_id_of(key: bytes | None) -> int | None:
     return image_id if image_id <= MAX_IMAGE_ID else None
 
 
-def _encode(named: Mapping[str, Any]) -> bytes:
-    camel = {_camel(name): value for name, value in named.items()}
-    return json.dumps(camel, ensure_ascii=False, separators=(",", ":")).encode()
+def _encode(event: Event) -> bytes:
+    camel = {_camel(name): value for name, value in vars(event).items() if value is not None}
+    text = json.dumps(camel, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return text.encode()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: an embedding or a score."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else vars(value)
 
 
 def _decode(event: type[E], value: bytes | None) -> E:
@@ -131,8 +157,14 @@ def _decode(event: type[E], value: bytes | None) -> E:
 def _field(record: Mapping[str, Any], name: str, kind: str) -> Any:
     """One field of `record`, converted to the type its dataclass declares."""
     value: Any = record.get(_camel(name))
+    if kind.endswith(OPTIONAL):
+        if value is None:
+            return None
+        kind = kind.removesuffix(OPTIONAL)
     if kind.startswith("tuple"):
         return _scores(value)
+    if kind == "bytes":
+        return _embedding(value)
     if type(value).__name__ != kind:
         raise InvalidEvent(f"{_camel(name)} must be {kind}, not {value!r:.100}")
     if isinstance(value, str) and not _is_storable(value):
@@ -160,6 +192,19 @@ def _score(label: Any, confidence: Any) -> Score:
     return Score(label, float(confidence))
 
 
+def _embedding(value: Any) -> bytes:
+    """Numbers, all of them finite: a sum is not where one of them is not."""
+    try:
+        packed = base64.b64decode(value, validate=True)
+        dim = len(packed) // FLOAT32_BYTES
+        is_finite = math.isfinite(sum(struct.unpack(f"<{dim}f", packed)))
+    except (TypeError, ValueError, struct.error) as exc:
+        raise InvalidEvent(f"embedding must be base64 of float32: {exc}") from exc
+    if not is_finite or not 0 < dim <= MAX_EMBEDDING_DIM:
+        raise InvalidEvent(f"embedding must be 1 to {MAX_EMBEDDING_DIM} finite numbers, not {dim}")
+    return packed
+
+
 def _is_storable(text: str) -> bool:
     """Neither NUL nor half a surrogate pair: JSON can spell both, a database takes neither."""
     try:
@@ -168,6 +213,7 @@ def _is_storable(text: str) -> bool:
         return False
 
 
+@cache
 def _camel(name: str) -> str:
     head, *tail = name.split("_")
     return head + "".join(word.capitalize() for word in tail)

@@ -1,14 +1,13 @@
 """Content addresses go in, manifests and label sets come out: fetched once, kept while in use."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from contracts.manifest import Manifest, ManifestError
 from runtime.errors import ObjectNotFound, Unavailable
+from runtime.lru import Lru
 from runtime.objects import ObjectStore
 from zero_shot import label_set
 from zero_shot.label_set import BadLabelSet, LabelSet
@@ -17,7 +16,6 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 KEPT_MANIFESTS = 8
-KEPT_LABEL_SETS = 64
 
 
 class BadArtefact(Unavailable):
@@ -27,9 +25,14 @@ class BadArtefact(Unavailable):
 class Artefacts:
     """What is at a content address never changes, so a cached copy is never stale."""
 
-    def __init__(self, objects: ObjectStore) -> None:
-        self._manifests = _Lru(KEPT_MANIFESTS, lambda key: _load(objects, key, parse_manifest))
-        self._label_sets = _Lru(KEPT_LABEL_SETS, lambda key: _load(objects, key, parse_label_set))
+    def __init__(self, objects: ObjectStore, label_set_bytes: int) -> None:
+        """`label_set_bytes` bounds the label sets kept: one may be 3 kB or 40 MB."""
+        self._manifests = Lru(KEPT_MANIFESTS, lambda key: _load(objects, key, parse_manifest))
+        self._label_sets = Lru(
+            label_set_bytes,
+            lambda key: _load(objects, key, parse_label_set),
+            lambda label_set: label_set.memory_bytes,
+        )
 
     def manifest(self, key: str) -> Manifest:
         """Raises BadArtefact or another Retryable."""
@@ -74,25 +77,3 @@ def _require_storable(*texts: str) -> None:
                 raise BadArtefact(f"{text!r:.100} holds NUL")
         except UnicodeEncodeError as exc:
             raise BadArtefact(f"{text!r:.100} is no text") from exc
-
-
-class _Lru(Generic[T]):
-    """Least recently used of `size` loaded values; loading happens outside the lock."""
-
-    def __init__(self, size: int, load: Callable[[str], T]) -> None:
-        self._size = size
-        self._load = load
-        self._lock = threading.Lock()
-        self._values: OrderedDict[str, T] = OrderedDict()
-
-    def get(self, key: str) -> T:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = self._load(key)
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return value

@@ -7,6 +7,7 @@ from kafka import KafkaConsumer
 
 from contracts.topics import DISPATCHER_GROUP
 from dispatcher import metrics
+from dispatcher.absence import Absences
 from dispatcher.artefacts import Artefacts
 from dispatcher.breaker import CircuitBreaker
 from dispatcher.classification import Classifier, RetryRules
@@ -94,8 +95,8 @@ def _classifier(settings: DispatcherSettings, stack: ExitStack) -> Classifier:
     )
     return Classifier(
         originals=Originals(objects),
-        artefacts=Artefacts(objects),
-        embedder=Embedder(triton, breaker),
+        artefacts=Artefacts(objects, settings.label_set_cache_bytes),
+        embedder=Embedder(triton, breaker, Absences(settings.model_grace_s)),
         publisher=Publisher(producer, retry),
         decoders=decoders,
         retry=RetryRules(settings.max_attempts, retry),

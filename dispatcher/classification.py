@@ -19,6 +19,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from contracts.events import ImageClassified
 from contracts.manifest import Manifest
 from dispatcher import metrics
+from dispatcher.absence import ModelGone
 from dispatcher.artefacts import Artefacts, BadArtefact
 from dispatcher.fetching import Originals, Unreadable
 from dispatcher.lease import Lease
@@ -32,6 +33,8 @@ from zero_shot.scoring import top_k
 
 log = structlog.get_logger(__name__)
 Embedding = npt.NDArray[np.float32]
+
+WIRE_FLOAT = "<f4"  # as contracts.events.ImageClassified says
 
 # A store may throttle images while it serves manifests, so it takes longer to blame an image.
 UNREADABLE_PATIENCE = 4
@@ -116,7 +119,7 @@ class Classifier:
             manifest = self._artefacts.manifest(model_key)
             embeddings = self._embedder.embed(manifest, [_pixels(work) for work in batch])
         except Exception as exc:
-            if len(batch) > 1 and not isinstance(exc, Unavailable):
+            if len(batch) > 1 and not isinstance(exc, Unavailable | ModelGone):
                 for work in batch:
                     self._classify(model_key, [work])
             else:
@@ -137,6 +140,8 @@ class Classifier:
             model=manifest.model,
             model_version=manifest.version,
             trace_id=event.trace_id,
+            model_key=event.model_key,
+            embedding=embedding.astype(WIRE_FLOAT, copy=False).tobytes(),
         )
 
     def _guarded(self, step: Callable[[Work], None], work: Work) -> bool:

@@ -24,6 +24,7 @@ class DispatcherSettings(
     decode_threads: int = Field(default=max(2, os.cpu_count() or 1), gt=0)
     commit_interval_s: float = Field(default=0.2, gt=0)
     top_k: int = Field(default=5, gt=0)
+    label_set_cache_bytes: int = Field(default=268_435_456, gt=0, description="of memory")
     max_attempts: int = Field(
         default=5, gt=0, description="of an image that fails while Triton serves others"
     )
@@ -32,4 +33,7 @@ class DispatcherSettings(
     breaker_failures: int = Field(default=3, gt=0, description="in a row open the breaker")
     breaker_open_s: float = Field(default=0.5, gt=0, description="doubles while Triton stays down")
     breaker_open_cap_s: float = Field(default=5.0, gt=0)
+    model_grace_s: float = Field(
+        default=30.0, gt=0, description="how long a version unknown to a ready Triton may come back"
+    )
     drain_grace_s: float = Field(default=15.0, gt=0)

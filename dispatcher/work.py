@@ -42,6 +42,7 @@ class Work:
             attempts=self.attempts,
             origin=self.origin,
             trace_id=self.event.trace_id,
+            model_key=self.event.model_key,
         )
 
 

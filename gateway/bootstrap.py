@@ -11,18 +11,25 @@ from contracts.topics import ALL_TOPICS, WRITER_GROUP
 from gateway import cache, migrate, readiness, registry
 from gateway.api import app as api
 from gateway.api import server
+from gateway.api.json_body import JsonLimits
 from gateway.api.multipart import BodyLimits
 from gateway.api.state import Services
 from gateway.api.threads import RequestThreads
 from gateway.backlog import Backlog
 from gateway.database import Database
 from gateway.deletion import Deletion
+from gateway.label_catalogue import LabelCatalogue
+from gateway.label_matrices import LabelMatrices
+from gateway.labelling import Labelling
 from gateway.lookup import Lookup
 from gateway.notifications import SUBMITTED, TERMINAL, Doorbell, Listener, TerminalListener
 from gateway.outbox import Deadlines
+from gateway.prompts import PromptEmbedder
 from gateway.readiness import Readiness
+from gateway.reclassification import Reclassification
 from gateway.relay import Relay
 from gateway.replay import Choice, Replay
+from gateway.repointing import Repointer
 from gateway.settings import GatewaySettings, from_environment
 from gateway.submission import Submission
 from gateway.sweeper import Sweeper
@@ -39,6 +46,7 @@ from runtime.triton import TritonClient
 CONNECT_RETRY = Backoff(base_s=0.2, cap_s=2.0)
 CLOSE_TIMEOUT_MS = 2_000
 STOP_TIMEOUT_S = 10.0
+EMBEDDING_JOBS = 4  # at once in a process; they take turns at Triton, so small ones end first
 MIGRATION_TIMEOUT_S = 3_600.0  # an index over millions of rows takes its time
 
 
@@ -53,11 +61,27 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     doorbell = Doorbell(database, lifecycle)
     waiting = Waiting(settings.max_waiters)
     listener = TerminalListener(Listener(database, TERMINAL), lifecycle, waiting.wake)
+    embedding = Lifecycle()
+    manifests = registry.Manifests(objects)
+    matrices = _matrices(settings, database, objects, manifests, embedding)
+    labelling = Labelling(database, models, matrices, settings.max_prompts)
     services = Services(
         database=database,
         objects=objects,
         submission=Submission(database, objects, models, doorbell),
+        labelling=labelling,
+        label_catalogue=LabelCatalogue(
+            database, objects, models, manifests, matrices, settings.max_prompts, labelling.forget
+        ),
         lookup=Lookup(database, results, settings.image_base_url),
+        reclassification=Reclassification(
+            database,
+            objects,
+            results,
+            manifests,
+            settings.image_base_url,
+            settings.label_set_cache_bytes,
+        ),
         deletion=Deletion(database, results, objects),
         waiting=waiting,
         readiness=Readiness(
@@ -69,7 +93,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             settings.readiness_cache_s,
         ),
         threads=RequestThreads(settings.request_threads, settings.database_timeout_s),
+        embedding=RequestThreads(EMBEDDING_JOBS, settings.embedding_patience_s),
         body_limits=_body_limits(settings),
+        json_limits=_json_limits(settings),
         image_limits=Limits(max_pixels=settings.max_pixels),
         image_base_url=settings.image_base_url,
     )
@@ -77,6 +103,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     def start() -> None:
         waiting.attach()
         server.call_on_exit_signal(waiting.release)
+        server.call_on_exit_signal(embedding.stop)
         doorbell.start()
         listener.start()
 
@@ -93,13 +120,22 @@ def run_relay(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
         args=(lifecycle, sweeper_pulse, settings.sweep_interval_s),
         name="sweeper",
     )
+    # Whether it hangs nobody can tell, as it may be embedding for minutes; so it is let go.
+    repointing = threading.Thread(
+        target=_repointer(settings, database, lifecycle).run,
+        args=(lifecycle, settings.sweep_interval_s),
+        name="repointer",
+        daemon=True,
+    )
     with _probed(settings, lambda: relay_pulse.is_beating() and sweeper_pulse.is_beating()):
         sweeping.start()
+        repointing.start()
         try:
             relay.run(Listener(database, SUBMITTED), lifecycle, relay_pulse, settings.relay_poll_s)
         finally:
-            lifecycle.stop()  # neither loop outlives the other
+            lifecycle.stop()  # no loop outlives the others
             sweeping.join(STOP_TIMEOUT_S)
+            repointing.join(STOP_TIMEOUT_S)
     producer.close()
     database.close()
 
@@ -107,6 +143,14 @@ def run_relay(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
 def _sweeper(settings: GatewaySettings, database: Database) -> Sweeper:
     deadlines = Deadlines(first_s=settings.sweep_deadline_s, cap_s=settings.sweep_deadline_cap_s)
     return Sweeper(database, Backlog(settings), deadlines)
+
+
+def _repointer(settings: GatewaySettings, database: Database, lifecycle: Lifecycle) -> Repointer:
+    objects = ObjectStore(settings.object_store_url)
+    manifests = registry.Manifests(objects)
+    matrices = _matrices(settings, database, objects, manifests, lifecycle)
+    results = cache.connect(settings.redis_url, settings.redis_timeout_s)
+    return Repointer(database, results, objects, matrices, settings.image_base_url)
 
 
 def run_writer(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
@@ -138,8 +182,13 @@ def run_migrate(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
 def run_register(settings: GatewaySettings, lifecycle: Lifecycle, directory: Path) -> None:
     database = _database(settings)
     objects = ObjectStore(settings.object_store_url)
+    models, manifests = registry.Registry(database), registry.Manifests(objects)
+    matrices = _matrices(settings, database, objects, manifests, lifecycle)
+    catalogue = LabelCatalogue(database, objects, models, manifests, matrices, settings.max_prompts)
     lifecycle.until_success(
-        "register model", lambda: registry.register(database, objects, directory), CONNECT_RETRY
+        "register model",
+        lambda: registry.register(database, objects, directory, catalogue.embed_all),
+        CONNECT_RETRY,
     )
     database.close()
 
@@ -187,6 +236,26 @@ def _body_limits(settings: GatewaySettings) -> BodyLimits:
         grace_s=settings.body_grace_s,
         min_rate_bytes_s=settings.body_min_rate_bytes_s,
     )
+
+
+def _json_limits(settings: GatewaySettings) -> JsonLimits:
+    return JsonLimits(
+        max_json_bytes=settings.max_json_bytes,
+        grace_s=settings.body_grace_s,
+        min_rate_bytes_s=settings.body_min_rate_bytes_s,
+    )
+
+
+def _matrices(
+    settings: GatewaySettings,
+    database: Database,
+    objects: ObjectStore,
+    manifests: registry.Manifests,
+    lifecycle: Lifecycle,
+) -> LabelMatrices:
+    triton = TritonClient(settings.triton_grpc_address, settings.prompt_timeout_s)
+    embedder = PromptEmbedder(triton, lambda: lifecycle.stopping)
+    return LabelMatrices(database, objects, manifests, embedder, settings.embedding_patience_s)
 
 
 def _database(settings: GatewaySettings) -> Database:

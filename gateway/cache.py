@@ -1,8 +1,9 @@
 """The Redis cache of image resources: cache-aside, never needed for correctness.
 
-Every key is built here. Two rules keep a slow process from bringing back old news:
-readers fill with NX, so they cannot replace what a writer put there; and a deletion leaves a
-tombstone, which neither readers nor writers replace.
+Every key is built here. Three rules keep a slow process from bringing back old news:
+readers fill with NX, so they cannot replace what a writer put there; of two writers the one whose
+row is newer wins, in whichever order they come; and a deletion leaves a tombstone, which neither
+readers nor writers replace.
 """
 
 import time
@@ -23,8 +24,13 @@ TOMBSTONE_TTL_S = 60
 COOL_DOWN_S = 1.0
 
 TOMBSTONE = b"deleted"
-_PUT_UNLESS_DELETED = """
-if redis.call('GET', KEYS[1]) == 'deleted' then return 0 end
+# Times of a resource are all of one length in UTC, so the later one is the greater text.
+_PUT_IF_NEWER = """
+local there = redis.call('GET', KEYS[1])
+if there == 'deleted' then return 0 end
+local updated = '"updatedAt":"([^"]*)"'
+local old, new = string.match(there or '', updated), string.match(ARGV[1], updated)
+if old and new and old > new then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
 """
@@ -42,7 +48,7 @@ class Cache:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._put = client.register_script(_PUT_UNLESS_DELETED)
+        self._put = client.register_script(_PUT_IF_NEWER)
         self._faulty_until_s = 0.0
 
     def get(self, image_id: int) -> Found | None:
@@ -58,7 +64,7 @@ class Cache:
         self._guarded(lambda: self._redis.set(_key(image_id), resource, ex=ttl_s, nx=True))
 
     def put_terminal(self, resources: Mapping[int, bytes]) -> None:
-        """The writer's update, which replaces whatever a reader put there before."""
+        """A change that is committed; it replaces whatever is not newer."""
         if resources:
             self._guarded(lambda: self._put_all(resources))
 

@@ -88,20 +88,32 @@ WHERE (%(before_id)s IS NULL OR id < %(before_id)s)
 ORDER BY id DESC LIMIT %(limit)s"""  # noqa: S608
 DELETE = "DELETE FROM images WHERE id = %s RETURNING s3_key"
 
+# Later than before, in the milliseconds that readers see, whatever the clock says: what is newer
+# replaces what is older in the cache.
+LATER = "greatest(clock_timestamp(), updated_at + interval '1 millisecond')"
+
 # A terminal row is never changed: a duplicate result finds nothing to update.
 COMPLETE = f"""
 UPDATE images SET status = 'COMPLETED', classification_result = result.classification::jsonb,
     confidence_score = result.confidence, label = result.label,
-    other_labels = result.other_labels, updated_at = clock_timestamp()
+    other_labels = result.other_labels, updated_at = {LATER}
 FROM (VALUES %s) AS result (image_id, classification, confidence, label, other_labels)
 WHERE images.id = result.image_id AND status IN ('PENDING', 'PROCESSING')
 RETURNING {COLUMNS}"""  # noqa: S608
 
 FAIL = f"""
 UPDATE images SET status = 'FAILED', failure_code = failure.reason,
-    failure_reason = failure.detail, updated_at = clock_timestamp()
+    failure_reason = failure.detail, updated_at = {LATER}
 FROM (VALUES %s) AS failure (image_id, reason, detail)
 WHERE images.id = failure.image_id AND status IN ('PENDING', 'PROCESSING')
+RETURNING {COLUMNS}"""  # noqa: S608
+
+
+# On demand only, where the caller asked for other labels.
+RELABEL = f"""
+UPDATE images SET classification_result = %s::jsonb, confidence_score = %s, label = %s,
+    other_labels = %s, model_key = %s, label_set = %s, label_set_key = %s, updated_at = {LATER}
+WHERE id = %s AND status = 'COMPLETED'
 RETURNING {COLUMNS}"""  # noqa: S608
 
 
@@ -154,7 +166,10 @@ def delete(cursor: Cursor, image_id: int) -> str | None:
 
 
 def complete(cursor: Cursor, results: Sequence[ImageClassified]) -> list[Image]:
-    """Returns the rows that became COMPLETED, which duplicates and deleted images are not among."""
+    """Returns the rows that became COMPLETED, which duplicates and deleted images are not among.
+
+    An image may be in `results` once.
+    """
     metrics.DB_QUERIES.labels("complete").inc()
     rows = [_result_row(result) for result in results]
     updated = execute_values(cursor, COMPLETE, rows, page_size=len(rows), fetch=True)
@@ -169,8 +184,26 @@ def fail(cursor: Cursor, failures: Sequence[ImageFailed]) -> list[Image]:
     return [Image.from_row(row) for row in updated]
 
 
+def relabel(cursor: Cursor, result: ImageClassified, label_set_key: str) -> Image | None:
+    """The row with other labels; None where there is no COMPLETED one (any more)."""
+    metrics.DB_QUERIES.labels("relabel").inc()
+    image_id, *labels = _result_row(result)
+    asked = (result.model_key, result.label_set, label_set_key)
+    cursor.execute(RELABEL, (*labels, *asked, image_id))
+    row = cursor.fetchone()
+    return Image.from_row(row) if row else None
+
+
 def _result_row(result: ImageClassified) -> tuple[int, str, float, str, str]:
     best, *others = result.scores
+    other_labels = ", ".join(score.label for score in others)
+    text = classification_json(result)
+    return (result.image_id, text, best.confidence, best.label, other_labels)
+
+
+def classification_json(result: ImageClassified) -> str:
+    """What callers read as `classificationResult`; `top5` holds all scores there are."""
+    best = result.scores[0]
     classification = {
         "class": best.label,
         "confidence": best.confidence,
@@ -179,8 +212,7 @@ def _result_row(result: ImageClassified) -> tuple[int, str, float, str, str]:
         "model": result.model,
         "modelVersion": result.model_version,
     }
-    other_labels = ", ".join(score.label for score in others)
-    return (result.image_id, json.dumps(classification), best.confidence, best.label, other_labels)
+    return json.dumps(classification)
 
 
 def _one(cursor: Cursor) -> tuple[Any, ...]:

@@ -43,6 +43,12 @@ OVERDUE_IMAGES = Gauge(
     "gateway_overdue_images", "Published images whose answer is overdue and no longer expected."
 )
 SWEPT = Counter("gateway_swept_total", "Overdue rows put back into the outbox.")
+AWAITING_MODEL = Gauge(
+    "gateway_awaiting_model_images", "Images whose model is gone and that have no other one yet."
+)
+REPOINTED = Counter(
+    "gateway_repointed_total", "Images whose model was gone, put to the active model."
+)
 
 CLASSIFICATIONS = Counter(
     "image_classifications_total", "Images that became terminal, by status.", ["status"]
@@ -63,4 +69,18 @@ WRITER_SECONDS = Histogram(
     "gateway_writer_batch_seconds",
     "From a poll's records to their commit, cache fill included.",
     buckets=LATENCY_BUCKETS_S,
+)
+
+PROMPTS_EMBEDDED = Counter(
+    "gateway_prompts_embedded_total", "Texts of label sets embedded by the text model."
+)
+PROMPT_BATCH_SECONDS = Histogram(
+    "gateway_prompt_batch_seconds",
+    "Time of the text model for one batch of prompts, failures included.",
+    buckets=LATENCY_BUCKETS_S,
+)
+LABEL_MATRICES = Counter(
+    "gateway_label_matrices_total",
+    "Label sets looked up that were not cached here: known already, or embedded now.",
+    ["result"],
 )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from psycopg2.extras import execute_values
 
+from contracts.events import ImageFailed
 from gateway import metrics
 from runtime.kafka import Ack
 
@@ -34,7 +35,7 @@ class Overdue:
 
 CLAIM = """
 SELECT id, s3_key, media_type, model_key, label_set, label_set_key, trace_id FROM images
-WHERE published_at IS NULL AND status IN ('PENDING', 'PROCESSING')
+WHERE published_at IS NULL AND status IN ('PENDING', 'PROCESSING') AND NOT awaits_model
 ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""
 
 MARK_PUBLISHED = """
@@ -68,7 +69,18 @@ WHERE images.id = lost.id AND status = 'PROCESSING' AND published_at IS NOT NULL
 
 OUTBOX_AGE = """
 SELECT coalesce(extract(epoch FROM clock_timestamp() - min(updated_at)), 0)
-FROM images WHERE published_at IS NULL AND status IN ('PENDING', 'PROCESSING')"""
+FROM images
+WHERE published_at IS NULL AND status IN ('PENDING', 'PROCESSING') AND NOT awaits_model"""
+
+# Left as it is where it is the active model that is gone, or none is active: the sweeper sends
+# those again, at its own slow pace.
+AWAIT_MODEL = """
+UPDATE images SET status = 'PENDING', published_at = NULL, publish_attempts = 0,
+    awaits_model = true, updated_at = clock_timestamp()
+FROM (VALUES %s) AS gone (id, model_key)
+WHERE images.id = gone.id AND images.model_key = gone.model_key
+    AND status IN ('PENDING', 'PROCESSING') AND NOT awaits_model
+    AND images.model_key <> (SELECT manifest_key FROM models WHERE active)"""
 
 
 def claim(cursor: Cursor, limit: int) -> list[Unpublished]:
@@ -130,6 +142,14 @@ def reopen(cursor: Cursor, lost: Sequence[Overdue]) -> int:
         [getattr(row, field.name) for row in lost] for field in fields(Overdue)
     )
     cursor.execute(REOPEN, (ids, partitions, offsets))
+    return int(cursor.rowcount)
+
+
+def await_model(cursor: Cursor, gone: Sequence[ImageFailed]) -> int:
+    """Hold rows back from the relay until they have another model; returns how many."""
+    metrics.DB_QUERIES.labels("await_model").inc()
+    rows = [(failure.image_id, failure.model_key) for failure in gone]
+    execute_values(cursor, AWAIT_MODEL, rows, page_size=len(rows))
     return int(cursor.rowcount)
 
 

@@ -2,8 +2,9 @@
 
     Problem
     ├── Malformed          400  the request is not well-formed HTTP or multipart
-    ├── NotFound           404  no such image
+    ├── NotFound           404  no such image or label set
     ├── TooSlow            408  the body did not arrive at the least rate
+    ├── Conflict           409  what is there already is in the way
     ├── TooLarge           413  more bytes, parts or pixels than a limit allows
     ├── UnsupportedType    415  not one of the allowed types
     ├── Unusable           422  an allowed type that cannot be used, or a bad field
@@ -88,6 +89,12 @@ class TooSlow(Problem):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers={"Connection": "close"})
+
+
+class Conflict(Problem):
+    status = 409
+    title = "Conflict"
+    example = "There is a label set 'birds' already, with other labels. Choose another name."
 
 
 class TooLarge(Problem):

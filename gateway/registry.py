@@ -2,22 +2,25 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-from contracts.manifest import Manifest
+from contracts.manifest import Manifest, ManifestError
 from contracts.objects import label_set_key, model_key
 from gateway import metrics
 from gateway.database import Database
-from runtime.errors import Unavailable
+from runtime.errors import ObjectNotFound, Unavailable
+from runtime.lru import Lru
 from runtime.objects import ObjectStore
 
 log = structlog.get_logger(__name__)
 
 REFRESH_S = 5.0
+KEPT_MANIFESTS = 8
 
 SELECT_ACTIVE = "SELECT manifest_key, label_set_name, label_set_key FROM models WHERE active"
 DEACTIVATE = "UPDATE models SET active = false WHERE active"
@@ -29,7 +32,7 @@ ON CONFLICT (manifest_key, label_set_key) DO UPDATE SET active = true"""
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """Content addresses of what answers a new upload."""
+    """Content addresses of what answers a new upload: the model, and labels by name and matrix."""
 
     manifest_key: str
     label_set: str
@@ -64,9 +67,33 @@ class Registry:
         self._read_at_s = time.monotonic()
 
 
-def register(database: Database, objects: ObjectStore, directory: Path) -> ActiveModel:
+class Manifests:
+    """What is at a content address never changes, so each manifest is fetched once."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._loaded = Lru(KEPT_MANIFESTS, self._load)
+
+    def get(self, manifest_key: str) -> Manifest:
+        """Raises Unavailable, also for one that is gone or not of this version."""
+        return self._loaded.get(manifest_key)
+
+    def _load(self, manifest_key: str) -> Manifest:
+        try:
+            return Manifest.from_json(self._objects.get(manifest_key))
+        except (ObjectNotFound, ManifestError) as exc:  # an operator mends it
+            raise Unavailable(f"the manifest {manifest_key} cannot be used: {exc}") from exc
+
+
+def register(
+    database: Database,
+    objects: ObjectStore,
+    directory: Path,
+    prepare: Callable[[ActiveModel], None] = lambda _model: None,
+) -> ActiveModel:
     """Store the manifest and default label set of an exported model, and make it the active one.
 
+    `prepare` is called between the two: uploads are answered by the model only once it returned.
     Repeating it changes nothing. Raises contracts.manifest.ManifestError, OSError or Retryable.
     """
     manifest_json = (directory / "manifest.json").read_bytes()
@@ -77,6 +104,7 @@ def register(database: Database, objects: ObjectStore, directory: Path) -> Activ
     )
     objects.put(active.manifest_key, manifest_json)
     objects.put(active.label_set_key, label_set)
+    prepare(active)
     with database.transaction() as cursor:
         cursor.execute(DEACTIVATE)
         cursor.execute(REGISTER, (manifest.model, manifest.version, active.manifest_key,

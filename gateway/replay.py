@@ -23,10 +23,12 @@ status = 'FAILED' AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s))
 
 COUNT = f"SELECT failure_code, count(*) FROM images WHERE {IS_CHOSEN} GROUP BY 1"  # noqa: S608
 
+# The model that is active now is asked: theirs may be gone, or why they failed.
 # What fails again meanwhile has a later `updated_at` and is not taken twice.
 REQUEUE = f"""
 UPDATE images SET status = 'PENDING', published_at = NULL, publish_attempts = 0,
-    failure_code = NULL, failure_reason = NULL, updated_at = clock_timestamp()
+    failure_code = NULL, failure_reason = NULL, updated_at = clock_timestamp(),
+    awaits_model = coalesce(model_key <> (SELECT manifest_key FROM models WHERE active), false)
 WHERE id IN (SELECT id FROM images WHERE {IS_CHOSEN} AND updated_at < %(started)s
              ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED)
 RETURNING id"""  # noqa: S608

@@ -30,6 +30,20 @@ class UploadSettings(LogSettings):
     body_min_rate_bytes_s: int = Field(default=16_384, gt=0)
 
 
+class LabelSettings(LogSettings):
+    """What labels of the callers' own may be, and how long their embedding may take."""
+
+    max_json_bytes: int = Field(default=3_000_000, gt=0)
+    max_prompts: int = Field(default=20_000, gt=0, description="labels x templates of one set")
+    prompt_timeout_s: float = Field(default=15.0, gt=0, description="deadline of one batch")
+    embedding_patience_s: float = Field(
+        default=10.0, gt=0, description="how long new labels wait behind others"
+    )
+    label_set_cache_bytes: int = Field(
+        default=67_108_864, gt=0, description="of memory of a process"
+    )
+
+
 class DatabaseSettings(LogSettings):
     database_url: str
     database_pool_size: int = Field(default=16, gt=0, description="connections of one process")
@@ -55,6 +69,7 @@ class DeliverySettings(LogSettings):
 
 class GatewaySettings(
     UploadSettings,
+    LabelSettings,
     DatabaseSettings,
     DeliverySettings,
     KafkaSettings,

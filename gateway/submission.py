@@ -9,7 +9,7 @@ from gateway import images
 from gateway.database import Database
 from gateway.images import Image, NewImage
 from gateway.notifications import Doorbell
-from gateway.registry import Registry
+from gateway.registry import ActiveModel, Registry
 from gateway.validation import InspectedImage, display_name, safe_stem
 from runtime.errors import Retryable, StorageFull
 from runtime.objects import ObjectStore
@@ -34,12 +34,14 @@ class Submission:
         filename: str | None,
         description: str | None,
         trace_id: str,
+        answering: ActiveModel | None = None,
     ) -> Image:
         """Returns the PENDING image once nothing can lose it.
 
+        `answering` names the model and labels; None: the active model with its default labels.
         Raises Retryable, then no row exists unless the commit's outcome could not be known.
         """
-        model = self._registry.active()
+        model = answering or self._registry.active()
         new = NewImage(
             s3_key=new_image_key(safe_stem(filename), picture.extension),
             filename=display_name(filename),

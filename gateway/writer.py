@@ -7,10 +7,11 @@ from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
+from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-from contracts.events import ImageClassified, ImageFailed, InvalidEvent
+from contracts.events import MODEL_GONE, ImageClassified, ImageFailed, InvalidEvent
 from contracts.topics import CLASSIFICATION_RESULTS, PROCESSING_ERRORS
-from gateway import images, metrics, notifications, resource
+from gateway import embeddings, images, metrics, notifications, outbox, resource
 from gateway.cache import Cache
 from gateway.database import Database
 from gateway.images import Image
@@ -69,13 +70,19 @@ class Writer:
                 lifecycle.sleep(delay_s)
 
     def write(self, records: Sequence[ConsumerRecord]) -> list[Image]:
-        """Returns the images that became terminal. Raises Retryable; writing again is harmless."""
+        """Returns the images that became terminal. Raises Retryable; writing again is harmless.
+
+        Images whose model is gone have not failed: they are to be answered by another one.
+        """
         with metrics.WRITER_SECONDS.time():
             metrics.WRITER_BATCH.observe(len(records))
             results, failures = _decode(records)
+            gone = [failure for failure in failures if failure.reason == MODEL_GONE]
+            failures = [failure for failure in failures if failure.reason != MODEL_GONE]
             done = self._store(results, failures)
             self._cache.put_terminal({i.id: resource.to_json(i, self._base_url) for i in done})
             notifications.announce_terminal(self._database, (image.id for image in done))
+            self._put_back(gone)
         metrics.RESULTS_DUPLICATE.inc(len(results) + len(failures) - len(done))
         for image in done:
             _report(image)
@@ -87,7 +94,7 @@ class Writer:
         """All in one transaction, or each alone where one of them cannot be stored at all."""
         try:
             with self._database.transaction() as cursor:
-                done = images.complete(cursor, results) if results else []
+                done = _complete(cursor, results) if results else []
                 done += images.fail(cursor, failures) if failures else []
                 return done
         except (Permanent, ValueError) as exc:  # ValueError: text that the driver cannot encode
@@ -101,6 +108,20 @@ class Writer:
                 log.error("event cannot be stored", action="write", image_id=event.image_id,
                           trace_id=event.trace_id, error=str(exc))  # fmt: skip
             return []
+
+    def _put_back(self, gone: Sequence[ImageFailed]) -> None:
+        if gone:
+            with self._database.statement() as cursor:
+                count = outbox.await_model(cursor, gone)
+            log.warning("model is gone", action="write", images=len(gone), put_back=count)
+
+
+def _complete(cursor: Cursor, results: Sequence[ImageClassified]) -> list[Image]:
+    """Labels and embedding are of the same result, where an image has several."""
+    firsts = {result.image_id: result for result in reversed(results)}
+    done = images.complete(cursor, list(firsts.values()))
+    embeddings.keep(cursor, [firsts[image.id] for image in done])
+    return done
 
 
 def _decode(

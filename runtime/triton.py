@@ -35,10 +35,14 @@ _TRANSIENT = {
     "StatusCode.ABORTED",
 }
 # A model that is still loading is "unknown" or "not ready"; it may be there in a moment.
-_STILL_LOADING = ("unknown model", "is not ready", "not found", "no available versions")
-
+_STILL_LOADING = ("is not ready", "not found")
+_UNKNOWN = ("unknown model", "no available versions")
 
 _REFUSED = "StatusCode.INVALID_ARGUMENT"
+
+
+class ModelUnknown(Unavailable):
+    """Triton answers, but does not serve this model version: not yet, or not any more."""
 
 
 class InferenceRejected(Permanent):
@@ -60,7 +64,10 @@ class TritonClient:
     def infer(
         self, model: str, version: str, inputs: Mapping[str, npt.NDArray[Any]], output: str
     ) -> npt.NDArray[np.float32]:
-        """Run one request. Raises Unavailable, InferenceFailed or InferenceRejected."""
+        """Run one request. Raises Unavailable, InferenceFailed or InferenceRejected.
+
+        Of the first, ModelUnknown where it is this model version that is not there.
+        """
         try:
             result = self._client.infer(
                 model,
@@ -74,6 +81,13 @@ class TritonClient:
         except (grpc.RpcError, OSError, ValueError) as exc:  # ValueError: channel closed
             raise Unavailable(f"Triton cannot be reached: {exc!r}") from exc
         return _array(result, output)
+
+    def is_ready(self) -> bool:
+        """Whether the server is up and has loaded all that it is to serve."""
+        try:
+            return bool(self._client.is_server_ready(client_timeout=self._timeout_s))
+        except (InferenceServerException, grpc.RpcError, OSError, ValueError):
+            return False
 
     def close(self) -> None:
         self._client.close()
@@ -97,6 +111,8 @@ def _array(result: triton.InferResult, output: str) -> npt.NDArray[np.float32]:
 
 def _translated(exc: InferenceServerException) -> Exception:
     message = str(exc.message())
+    if any(words in message.lower() for words in _UNKNOWN):
+        return ModelUnknown(f"Triton does not serve it: {message}")
     if exc.status() in _TRANSIENT or any(words in message.lower() for words in _STILL_LOADING):
         return Unavailable(f"Triton is not serving: {message}")
     if exc.status() == _REFUSED:

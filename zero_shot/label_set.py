@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 MATRIX_DIMENSIONS = 2
+TEXT_BYTES = 60  # of a text in memory, beside its characters
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -28,6 +29,11 @@ class LabelSet:
 
     labels: tuple[str, ...]
     embeddings: Embeddings
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what it takes."""
+        return self.embeddings.nbytes + sum(TEXT_BYTES + len(label) for label in self.labels)
 
 
 def encode(labels: Sequence[str], embeddings: Embeddings) -> bytes:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import metrics, problems
-from gateway.api import operations, results, uploads
+from gateway.api import embeddings, label_sets, operations, results, uploads
 from gateway.api.state import Services
 from runtime.errors import Permanent, Retryable, StorageFull
 
@@ -45,6 +45,7 @@ def create(
         redirect_slashes=False,  # the redirect would repeat whatever host the client named
         openapi_tags=[
             {"name": "images", "description": "Upload, read, wait, list, search, delete."},
+            {"name": "label sets", "description": "Labels of your own to classify with."},
             {"name": "operations", "description": "Is it up, would it work, how is it doing."},
         ],
     )
@@ -54,8 +55,8 @@ def create(
     app.add_exception_handler(Retryable, _answer_retryable)
     app.add_exception_handler(Permanent, _answer_permanent)
     app.add_middleware(RequestMetrics)
-    for router in (operations.router, uploads.router, results.router):
-        app.include_router(router)
+    for part in (operations, uploads, results, embeddings, label_sets):
+        app.include_router(part.router)
     return app
 
 

@@ -4,7 +4,6 @@ Step 1 of 10. Every bound is checked while streaming, so that no body is read to
 file bytes, parts, field bytes, part headers, whole body, and the rate at which it all arrives.
 """
 
-import asyncio
 import io
 import time
 from collections.abc import Callable
@@ -12,15 +11,13 @@ from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message, Receive
+from starlette.requests import Request
 
-from gateway.problems import Malformed, Problem, TooLarge, TooSlow, UnsupportedType, Unusable
+from gateway.api.body import CLOSE, Body, Pace
+from gateway.problems import Malformed, TooLarge, UnsupportedType, Unusable
 
 FILE_FIELD = "file"
 MULTIPART = "multipart/form-data"
-IDENTITY = "identity"
-CLOSE = {"Connection": "close"}
 MAX_PART_HEADER_BYTES = 8_192  # a file name of 3 kB in UTF-8 is legal, one of 10 kB is not
 MAX_PART_HEADERS = 8
 MAX_BOUNDARY_BYTES = 256  # RFC 2046 allows 70
@@ -28,14 +25,12 @@ MAX_NAME_CHARS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """What an upload may cost: its body may take grace_s + its bytes / min_rate_bytes_s."""
+class BodyLimits(Pace):
+    """What an upload may cost."""
 
     max_upload_bytes: int = 10_000_000
     max_parts: int = 10
     max_field_bytes: int = 64_000
-    grace_s: float = 15.0
-    min_rate_bytes_s: int = 16_384
 
     @property
     def max_body_bytes(self) -> int:
@@ -65,22 +60,16 @@ async def read_upload(
     client hung up.
     """
     form = _Form(limits)
-    body_ended = False
+    body = Body(request, limits, limits.max_body_bytes, lambda: _body_too_large(limits), clock)
     try:
-        parser = _parser(_boundary(request), form)
-        _check_length(request, limits)
-        await _feed(parser, request, limits, clock)
-        body_ended = True
-        return form.upload()
+        with body.closing_unless_read():
+            await body.feed(_parser(_boundary(request), form).write)
+            return form.upload()
     except FormParserError as exc:
         raise Malformed(
             "The multipart body is malformed. Let an HTTP library write it, boundary included.",
             headers=CLOSE,
         ) from exc
-    except Problem as refusal:
-        if not body_ended:  # the rest of the body must not be taken for the next request
-            refusal.headers.update(CLOSE)
-        raise
 
 
 def _parser(boundary: bytes, form: "_Form") -> MultipartParser:
@@ -99,45 +88,6 @@ def _parser(boundary: bytes, form: "_Form") -> MultipartParser:
         max_header_count=MAX_PART_HEADERS,
         max_header_size=MAX_PART_HEADER_BYTES,
     )
-
-
-async def _feed(
-    parser: MultipartParser, request: Request, limits: BodyLimits, clock: Callable[[], float]
-) -> None:
-    """Push the body through the parser as it arrives, until it has ended."""
-    pace = _Pace(limits, clock)
-    received_bytes, more = 0, True
-    while more:
-        message = await pace.wait_for(request.receive, received_bytes)
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        more = message.get("more_body", False)
-        chunk = message.get("body", b"")
-        received_bytes += len(chunk)
-        if received_bytes > limits.max_body_bytes:
-            raise _body_too_large(limits)
-        parser.write(chunk)
-
-
-class _Pace:
-    """How long the next piece of a body may still take, by what has arrived of it."""
-
-    def __init__(self, limits: BodyLimits, clock: Callable[[], float]) -> None:
-        self._limits = limits
-        self._clock = clock
-        self._started_s = clock()
-
-    async def wait_for(self, receive: Receive, received_bytes: int) -> Message:
-        allowed_s = self._limits.grace_s + received_bytes / self._limits.min_rate_bytes_s
-        left_s = self._started_s + allowed_s - self._clock()
-        try:
-            return await asyncio.wait_for(receive(), left_s)
-        except asyncio.TimeoutError as exc:
-            raise TooSlow(
-                f"The body took more than {self._limits.grace_s:g} s (GATEWAY_BODY_GRACE_S) and "
-                f"came slower than {self._limits.min_rate_bytes_s} bytes a second "
-                "(GATEWAY_BODY_MIN_RATE_BYTES_S). Send a smaller file or use a faster line."
-            ) from exc
 
 
 @dataclass(slots=True)
@@ -243,9 +193,6 @@ class _Form:
 
 
 def _boundary(request: Request) -> bytes:
-    coding = request.headers.get("content-encoding", IDENTITY)
-    if coding.lower() != IDENTITY:
-        raise UnsupportedType("The body is compressed (Content-Encoding). Send it as it is.")
     media_type, options = parse_options_header(request.headers.get("content-type"))
     if media_type != MULTIPART.encode():
         raise UnsupportedType(f"Send the picture as {MULTIPART}, in a part named {FILE_FIELD!r}.")
@@ -255,13 +202,6 @@ def _boundary(request: Request) -> bytes:
             "The Content-Type names no usable boundary. Leave that header to the HTTP library."
         )
     return boundary
-
-
-def _check_length(request: Request, limits: BodyLimits) -> None:
-    """Refuse by Content-Length before a byte of the body is read; chunked bodies have none."""
-    length = request.headers.get("content-length")
-    if length is not None and int(length) > limits.max_body_bytes:
-        raise _body_too_large(limits)
 
 
 def _file_too_large(limits: BodyLimits) -> TooLarge:

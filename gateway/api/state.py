@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from gateway.api.json_body import JsonLimits
 from gateway.api.multipart import BodyLimits
 from gateway.api.threads import RequestThreads
 from gateway.database import Database
 from gateway.deletion import Deletion
+from gateway.label_catalogue import LabelCatalogue
+from gateway.labelling import Labelling
 from gateway.lookup import Lookup
 from gateway.readiness import Readiness
+from gateway.reclassification import Reclassification
 from gateway.submission import Submission
 from gateway.validation import Limits
 from gateway.waiting import Waiting
@@ -21,12 +25,17 @@ class Services:
     database: Database
     objects: ObjectStore
     submission: Submission
+    labelling: Labelling
+    label_catalogue: LabelCatalogue
     lookup: Lookup
+    reclassification: Reclassification
     deletion: Deletion
     waiting: Waiting
     readiness: Readiness
     threads: RequestThreads
+    embedding: RequestThreads
     body_limits: BodyLimits
+    json_limits: JsonLimits
     image_limits: Limits
     image_base_url: str
 

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
 from gateway import metrics, problems, resource
+from gateway.api import labels
 from gateway.api.multipart import Upload, read_upload
 from gateway.api.schemas import AcceptedImage
 from gateway.api.state import Services, services
 from gateway.images import Image
-from gateway.validation import inspect
+from gateway.registry import ActiveModel
+from gateway.validation import InspectedImage, inspect
 
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
 
@@ -22,6 +24,7 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 # Read from the request as a stream, which FastAPI cannot describe by itself.
 REQUEST_BODY: dict[str, Any] = {
+    "parameters": labels.QUERY_PARAMETERS,
     "requestBody": {
         "required": True,
         "content": {
@@ -40,12 +43,13 @@ REQUEST_BODY: dict[str, Any] = {
                             "maxLength": MAX_DESCRIPTION_CHARS,
                             "description": "Free text, found by `GET /api/v1/images?q=`.",
                         },
+                        **labels.SCHEMAS,
                     },
                 },
                 "encoding": {"file": {"contentType": "image/jpeg, image/png, image/webp"}},
             }
         },
-    }
+    },
 }
 
 
@@ -69,14 +73,14 @@ async def upload_image(
     app: Annotated[Services, Depends(services)],
     traceparent: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Store an image and queue it for classification.
+    """Store an image and queue it for classification, by the model's own labels or others.
 
     The answer does not wait for the labels: read them at `/api/v1/images/{id}?wait_s=30`.
     """
     started_s = time.perf_counter()
     try:
         upload = await read_upload(request, app.body_limits)
-        image = await app.threads.run(_accept, app, upload, trace_id_of(traceparent))
+        image = await _accepted(app, request, upload, trace_id_of(traceparent))
     except problems.Problem as exc:
         outcome = "rejected" if exc.status < 500 else "failed"  # noqa: PLR2004
         metrics.UPLOADS.labels(outcome).inc()
@@ -98,10 +102,26 @@ async def upload_image(
     )
 
 
-def _accept(app: Services, upload: Upload, trace_id: str) -> Image:
+async def _accepted(app: Services, request: Request, upload: Upload, trace_id: str) -> Image:
+    choice = labels.choice_of(request, upload)
+    if choice is None:  # the usual case takes one turn of a thread
+        return await app.threads.run(_accept, app, upload, trace_id)
+    await app.threads.run(_inspected, app, upload)  # nothing is embedded for a bad upload
+    answering = await labels.answering(app, choice)
+    return await app.threads.run(_accept, app, upload, trace_id, answering)
+
+
+def _accept(
+    app: Services, upload: Upload, trace_id: str, answering: ActiveModel | None = None
+) -> Image:
+    picture, description = _inspected(app, upload)
+    return app.submission.submit(picture, upload.filename, description, trace_id, answering)
+
+
+def _inspected(app: Services, upload: Upload) -> tuple[InspectedImage, str | None]:
+    """Raises a Problem."""
     picture = inspect(upload.file, app.image_limits)
-    description = _description(upload.fields.get("description"))
-    return app.submission.submit(picture, upload.filename, description, trace_id)
+    return picture, _description(upload.fields.get("description"))
 
 
 def _description(text: str | None) -> str | None:

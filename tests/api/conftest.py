@@ -76,7 +76,7 @@ def platform(services: Services) -> Iterator[Platform]:
         gateway.api(GATEWAY_READINESS_CACHE_S="0.2", GATEWAY_DATABASE_RETRY_S="4"),
         gateway.background("relay", GATEWAY_SWEEP_INTERVAL_S="0.5", GATEWAY_SWEEP_DEADLINE_S="3"),
         gateway.background("writer"),
-        gateway.dispatcher(),
+        gateway.dispatcher(DISPATCHER_MODEL_GRACE_S="1"),
     )
     with road.up(made.api, made.relay, made.writer, made.dispatcher):
         yield made

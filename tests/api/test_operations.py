@@ -84,6 +84,7 @@ def samples(client: httpx.Client) -> dict[str, float]:
 def test_every_promised_metric_is_there(client: httpx.Client, platform: Platform) -> None:
     image_id = road.uploaded_id(client)
     road.upload(client, b"rubbish")
+    road.uploaded_id(client, labels="counted, timed")
     road.terminal(client, image_id)
     client.get(f"/api/v1/images/{image_id}")
     of_api = samples(client)
@@ -96,6 +97,9 @@ def test_every_promised_metric_is_there(client: httpx.Client, platform: Platform
         'gateway_db_queries_total{operation="select"}',
         "image_upload_seconds_count",
         "image_upload_bytes_total",
+        "gateway_prompts_embedded_total",
+        "gateway_prompt_batch_seconds_count",
+        'gateway_label_matrices_total{result="embedded"}',
         'gateway_request_seconds_count{method="POST",route="/api/v1/images/upload",status="201"}',
         'gateway_request_seconds_count{method="GET",route="/api/v1/images/{image_id}",status="200"}',
     ):
@@ -154,8 +158,36 @@ ROUTES = {
     ("get", "/api/v1/images/{image_id}"): {"200", "404", "422", "503"},
     ("delete", "/api/v1/images/{image_id}"): {"204", "404", "422", "503"},
     ("get", "/api/v1/images/{image_id}/content"): {"200", "404", "422", "503"},
+    ("get", "/api/v1/images/{image_id}/embedding"): {"200", "404", "409", "422", "503"},
+    ("post", "/api/v1/images/{image_id}/classify"): {
+        "200",
+        "400",
+        "404",
+        "408",
+        "409",
+        "413",
+        "415",
+        "422",
+        "503",
+        "507",
+    },
     ("get", "/api/v1/images"): {"200", "422", "503"},
     ("get", "/images/{name}"): {"200", "404", "422", "503"},
+    ("post", "/api/v1/label-sets"): {
+        "200",
+        "201",
+        "400",
+        "408",
+        "409",
+        "413",
+        "415",
+        "422",
+        "503",
+        "507",
+    },
+    ("get", "/api/v1/label-sets"): {"200", "422", "503"},
+    ("get", "/api/v1/label-sets/{name}"): {"200", "404", "422", "503"},
+    ("delete", "/api/v1/label-sets/{name}"): {"204", "404", "409", "422", "503"},
     ("get", "/api/v1/images/health"): {"200"},
     ("get", "/livez"): {"200"},
     ("get", "/readyz"): {"200", "503"},
@@ -201,8 +233,16 @@ def test_bodies_have_examples(openapi: dict[str, Any]) -> None:
     }  # fmt: skip
     example = schemas["ImageResource"]["example"]
     assert json.loads(example["classificationResult"])["class"]
-    form = openapi["paths"]["/api/v1/images/upload"]["post"]["requestBody"]["content"]
-    assert form["multipart/form-data"]["schema"]["required"] == ["file"]
+    upload = openapi["paths"]["/api/v1/images/upload"]["post"]
+    form = upload["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["file"]
+    in_query = {each["name"] for each in upload["parameters"] if each["in"] == "query"}
+    assert in_query == {"labelSet", "labels", "templates"} <= form["properties"].keys()
+    made = openapi["paths"]["/api/v1/label-sets"]["post"]["requestBody"]["content"]
+    assert made["application/json"]["schema"]["example"]["labels"]
+    assert schemas["LabelSetResource"]["example"].keys() == (
+        schemas["LabelSetResource"]["properties"].keys()
+    )
 
 
 def test_every_reference_leads_somewhere(openapi: dict[str, Any]) -> None:
@@ -223,6 +263,11 @@ def test_what_comes_back_is_what_openapi_says(
     image = road.terminal(client, accepted["id"])
     assert set(image) | {"failureReason"} == set(schemas["ImageResource"]["properties"])
     assert set(schemas["ImageResource"]["required"]) <= set(image)
+    page = client.get("/api/v1/label-sets").json()
+    assert set(page) == set(schemas["LabelSetPage"]["properties"])
+    assert set(page["items"][0]) == set(schemas["LabelSetSummary"]["properties"])
+    own = client.get(f"/api/v1/label-sets/{page['items'][0]['name']}").json()
+    assert set(own) == set(schemas["LabelSetResource"]["properties"])
     assert set(client.get("/readyz").json()) == set(schemas["ReadinessReport"]["properties"])
 
 

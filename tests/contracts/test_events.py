@@ -1,11 +1,15 @@
 """Events: what one service writes the other reads, and what is no event is named and refused."""
 
+import base64
+import dataclasses
 import json
+import struct
 from typing import Any
 
 import pytest
 
 from contracts.events import (
+    MAX_EMBEDDING_DIM,
     Event,
     ImageClassified,
     ImageFailed,
@@ -16,8 +20,13 @@ from contracts.events import (
 )
 
 SUBMITTED = ImageSubmitted(7, "images/a.jpg", "image/jpeg", "models/m.json", "l", "ls/l.npz", "ab")
-CLASSIFIED = ImageClassified(7, (Score("cat", 0.75), Score("dog", 0.25)), "l", "clip", "1", "ab")
-FAILED = ImageFailed(7, "undecodable_image", "Füße & 猫", 1, "topic-0-41", "ab")
+EMBEDDING = struct.pack("<3f", 0.6, -0.8, 1e-30)
+CLASSIFIED = ImageClassified(
+    7, (Score("cat", 0.75), Score("dog", 0.25)), "l", "clip", "1", "ab", "models/m.json", EMBEDDING
+)
+FAILED = ImageFailed(7, "undecodable_image", "Füße & 猫", 1, "topic-0-41", "ab", "models/m.json")
+# What producers did not write before, each with what it then is.
+OPTIONAL = {"modelKey": "model_key", "embedding": "embedding"}
 EVENTS: tuple[Event, ...] = (SUBMITTED, CLASSIFIED, FAILED)
 
 by_name = pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
@@ -50,7 +59,8 @@ def test_unknown_fields_are_ignored(event: Event) -> None:
 @by_name
 def test_every_field_is_needed(event: Event) -> None:
     record = json.loads(event.to_json())
-    for name in record:
+    optional = set() if isinstance(event, ImageSubmitted) else OPTIONAL.keys()
+    for name in record.keys() - optional:
         without = {key: value for key, value in record.items() if key != name}
         with pytest.raises(InvalidEvent, match=name):
             type(event).from_json(json.dumps(without).encode())
@@ -113,6 +123,67 @@ def test_bad_scores_are_named(scores: Any) -> None:
     record = {**json.loads(CLASSIFIED.to_json()), "scores": scores}
     with pytest.raises(InvalidEvent, match="scores"):
         ImageClassified.from_json(json.dumps(record).encode())
+
+
+@pytest.mark.parametrize("event", [CLASSIFIED, FAILED], ids=lambda event: type(event).__name__)
+def test_records_of_an_older_producer_are_read(event: ImageClassified | ImageFailed) -> None:
+    record = json.loads(event.to_json())
+    older = {name: value for name, value in record.items() if name not in OPTIONAL}
+    unknown: dict[str, Any] = {name: None for name in OPTIONAL.values() if hasattr(event, name)}
+    expected = dataclasses.replace(event, **unknown)
+    for text in (json.dumps(older), json.dumps({**older, **dict.fromkeys(OPTIONAL)})):
+        assert type(event).from_json(text.encode()) == expected
+    assert "null" not in expected.to_json().decode(), "what is not known is not written"
+
+
+def test_an_embedding_is_base64_of_little_endian_floats() -> None:
+    record = json.loads(CLASSIFIED.to_json())
+    assert base64.b64decode(record["embedding"]) == EMBEDDING
+    assert struct.unpack("<f", EMBEDDING[:4]) == pytest.approx((0.6,))
+
+
+def packed(*numbers: float) -> str:
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        "",
+        5,
+        True,
+        [0.6, 0.8],
+        {},
+        "not base64!",
+        "AAAA",
+        packed(0.6)[:-1],
+        packed(0.6) + "\n",
+        "é" * 8,
+        packed(0.6, float("nan")),
+        packed(float("inf"), 0.8),
+        packed(float("inf"), float("-inf")),
+        packed(*[0.1] * (MAX_EMBEDDING_DIM + 1)),
+    ],
+    ids=lambda embedding: ascii(embedding)[:20],
+)
+def test_an_embedding_that_cannot_be_one_is_named(embedding: Any) -> None:
+    record = {**json.loads(CLASSIFIED.to_json()), "embedding": embedding}
+    with pytest.raises(InvalidEvent, match="embedding") as refusal:
+        ImageClassified.from_json(json.dumps(record).encode())
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize("dim", [1, 512, MAX_EMBEDDING_DIM])
+def test_an_embedding_of_any_usual_length_is_read(dim: int) -> None:
+    numbers = [3.4e38] * dim  # their sum would be beyond float32
+    event = dataclasses.replace(CLASSIFIED, embedding=struct.pack(f"<{dim}f", *numbers))
+    assert ImageClassified.from_json(event.to_json()) == event
+
+
+def test_an_embedding_says_whose_it_is() -> None:
+    event = dataclasses.replace(CLASSIFIED, model_key=None)
+    with pytest.raises(InvalidEvent, match="modelKey"):
+        ImageClassified.from_json(event.to_json())
 
 
 @pytest.mark.parametrize("count", [4_301, 100_000])

@@ -85,7 +85,7 @@ def test_a_missing_field_is_named(path: str) -> None:
     [
         ("schema", 2),
         ("schema", "1"),
-        ("preprocessing.resize", "squash"),
+        ("preprocessing.resize", "longest"),
         ("preprocessing.interpolation", "nearest"),
         ("preprocessing.crop", "none"),
         ("preprocessing.color", "BGR"),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dispatcher import artefacts
 from dispatcher.artefacts import Artefacts, BadArtefact, parse_label_set, parse_manifest
 from runtime.errors import ObjectNotFound, Unavailable
 from runtime.objects import ObjectStore
@@ -17,6 +16,7 @@ from tests.contracts.test_manifest import GOOD
 
 LABELS = np.array(["cat", "dog"])
 ROWS = np.eye(2, 4, dtype=np.float32)
+PLENTY_BYTES = 10_000
 
 
 def npz(**arrays: Any) -> bytes:
@@ -99,23 +99,32 @@ def test_a_bad_manifest_is_the_operators_fault(data: bytes) -> None:
 
 def test_each_is_fetched_once() -> None:
     store = CountingStore(json.dumps(GOOD).encode())
-    kept = Artefacts(store)
+    kept = Artefacts(store, PLENTY_BYTES)
     assert kept.manifest("models/a") is kept.manifest("models/a")
     assert store.gets == ["models/a"]
 
 
-def test_the_least_recently_used_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artefacts, "KEPT_LABEL_SETS", 2)
+def test_label_sets_are_bounded_by_their_bytes() -> None:
     store = CountingStore(npz(labels=LABELS, embeddings=ROWS))
-    kept = Artefacts(store)
+    size_bytes = parse_label_set(store.content).memory_bytes
+    assert size_bytes > ROWS.nbytes + len("catdog")
+    kept = Artefacts(store, 2 * size_bytes)
     for key in ("a", "b", "a", "c", "a", "b"):
         kept.label_set(key)
     assert store.gets == ["a", "b", "c", "b"]
 
 
+def test_manifests_are_not_bounded_by_bytes() -> None:
+    store = CountingStore(json.dumps(GOOD).encode())
+    kept = Artefacts(store, label_set_bytes=1)
+    for key in ("a", "b", "a"):
+        kept.manifest(key)
+    assert store.gets == ["a", "b"]
+
+
 def test_a_failure_is_not_kept() -> None:
     store = CountingStore(npz(labels=LABELS, embeddings=ROWS))
-    kept = Artefacts(store)
+    kept = Artefacts(store, PLENTY_BYTES)
     for failure, raised in (
         (Unavailable("away"), Unavailable),
         (ObjectNotFound("a"), BadArtefact),

@@ -11,9 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.events import ImageClassified, ImageFailed, ImageSubmitted, message_key
+from contracts.events import (
+    MODEL_GONE,
+    ImageClassified,
+    ImageFailed,
+    ImageSubmitted,
+    message_key,
+)
 from contracts.manifest import Manifest, Preprocessing
 from dispatcher import metrics
+from dispatcher.absence import Absences
 from dispatcher.artefacts import Artefacts
 from dispatcher.breaker import CircuitBreaker, State
 from dispatcher.classification import UNREADABLE_PATIENCE, Classifier, RetryRules
@@ -27,7 +34,7 @@ from runtime.backoff import Backoff
 from runtime.errors import ObjectNotFound, StorageFull, Unavailable
 from runtime.lifecycle import Lifecycle, Stopped
 from runtime.objects import ObjectStore
-from runtime.triton import InferenceFailed, InferenceRejected
+from runtime.triton import InferenceFailed, InferenceRejected, ModelUnknown
 from tests import photos
 from tests.contracts.test_manifest import GOOD
 from tests.dispatcher.test_triton import FakeTriton
@@ -35,6 +42,9 @@ from tests.dispatcher.test_triton import FakeTriton
 MODEL, LABELS, WIDE_LABELS = "models/m.json", "label-sets/l.npz", "label-sets/wide.npz"
 MAX_ATTEMPTS = 3
 SIZE, DIM = 8, 2
+LABEL_SET_BYTES = 100_000
+GRACE_S = 30.0
+OLD_MODEL = "models/old.json"
 PATIENCE = 50  # pauses after which a fake lifecycle stops: a test must not run for ever
 
 
@@ -140,8 +150,8 @@ class World:
         )
         self.classifier = Classifier(
             originals=Originals(self.objects),
-            artefacts=Artefacts(self.objects),
-            embedder=Embedder(self.triton, breaker),
+            artefacts=Artefacts(self.objects, LABEL_SET_BYTES),
+            embedder=Embedder(self.triton, breaker, Absences(GRACE_S, lambda: self.now_s)),
             publisher=self.publisher,
             decoders=decoders,
             retry=RetryRules(MAX_ATTEMPTS, Backoff(0.1, 1.0)),
@@ -203,6 +213,8 @@ def test_a_batch_is_one_request_and_one_publication(world: World) -> None:
     assert isinstance(first, ImageClassified)
     assert (first.scores[0].label, first.label_set, first.model) == ("cat", "few", "starter")
     assert (first.model_version, first.trace_id) == ("3", "ab" * 16)
+    assert first.model_key == MODEL
+    assert first.embedding == np.array([1.0, 0.0], "<f4").tobytes()
     assert world.lifecycle.pauses == []
 
 
@@ -221,6 +233,7 @@ def test_a_permanent_failure_harms_no_neighbour(
     failed = answers[2]
     assert isinstance(failed, ImageFailed)
     assert failed.origin == "image-processing-topic-4-2"
+    assert failed.model_key == MODEL
     assert failed.attempts == 1
     assert failed.detail.endswith(".")
     assert world.lifecycle.pauses == []
@@ -449,6 +462,67 @@ def test_a_stop_answers_what_it_can_and_raises_for_the_rest(world: World, fault:
     with pytest.raises(Stopped):
         world.answer(world.submit(1), world.submit(2))
     assert reasons(world.publisher.answers) == {1: "classified"}
+
+
+def old_model(world: World) -> None:
+    """A model of which Triton serves no version any more, with pictures of the level 2."""
+    world.objects.objects[OLD_MODEL] = manifest()
+    world.triton.failures = {2: ModelUnknown("unknown model")}
+
+
+def test_an_image_whose_model_is_gone_is_answered_so_after_the_grace(world: World) -> None:
+    """Its neighbours are answered at once, and the breaker has no part in it."""
+    old_model(world)
+    world.lifecycle.meanwhile = lambda _pause: setattr(world, "now_s", world.now_s + 4)
+    answers = world.answer(world.submit(1), world.submit(2, model_key=OLD_MODEL), world.submit(3))
+    assert reasons(answers) == {1: "classified", 2: MODEL_GONE, 3: "classified"}
+    assert [len(batch) for batch in world.publisher.batches] == [2, 1]
+    assert world.now_s == GRACE_S + 2, "not before"
+    assert world.states == []
+    gone = answers[2]
+    assert isinstance(gone, ImageFailed)
+    assert gone.model_key == OLD_MODEL
+    assert gone.detail == "Version 3 of clip_vit is not served any more."
+
+
+def test_once_a_model_is_gone_its_images_do_not_wait(world: World) -> None:
+    """A backlog for it moves on: in one request a batch, without a pause."""
+    old_model(world)
+    world.lifecycle.meanwhile = lambda _pause: setattr(world, "now_s", world.now_s + GRACE_S)
+    world.answer(world.submit(2, model_key=OLD_MODEL))
+    pauses, asked = len(world.lifecycle.pauses), len(world.triton.asked)
+    more = [world.submit(i, grey(2), model_key=OLD_MODEL) for i in (12, 13, 14)]
+    answers = world.answer(*more)
+    assert reasons(answers) == dict.fromkeys((2, 12, 13, 14), MODEL_GONE)
+    assert len(world.lifecycle.pauses) == pauses
+    assert world.triton.asked[asked:] == [[2, 2, 2]]
+
+
+def test_a_model_that_comes_back_within_the_grace_answers(world: World) -> None:
+    old_model(world)
+
+    def meanwhile(pause: int) -> None:
+        world.now_s += 4
+        if pause == 7:
+            world.triton.failures = {}
+
+    world.lifecycle.meanwhile = meanwhile
+    assert reasons(world.answer(world.submit(2, model_key=OLD_MODEL))) == {2: "classified"}
+    assert world.states == []
+
+
+def test_a_triton_that_is_not_ready_says_nothing_of_its_models(world: World) -> None:
+    old_model(world)
+    world.triton.ready = False
+
+    def meanwhile(pause: int) -> None:
+        world.now_s += GRACE_S
+        if pause == 10:
+            world.triton.failures = {}
+
+    world.lifecycle.meanwhile = meanwhile
+    assert reasons(world.answer(world.submit(2, model_key=OLD_MODEL))) == {2: "classified"}
+    assert State.OPEN in world.states, "it is away"
 
 
 def test_a_publisher_that_stops_passes_it_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,51 @@ def test_every_kind_of_jpeg(options: dict[str, Any], mode: str) -> None:
     assert difference(prepare(data, HOW), reference(Image.open(io.BytesIO(data)))) <= 2
 
 
+SQUASHED = Preprocessing(SIZE, "bicubic", "squash")
+
+
+def squashed(image: Image.Image) -> np.ndarray:
+    """All of the picture on the square, whatever its shape."""
+    return np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    "size",
+    [(200, 150), (150, 200), (64, 64), (65, 64), (451, 300), (30, 20), (301, 64), (64, 500)],
+    ids=str,
+)
+def test_squash_is_a_plain_resize(kind: str, size: tuple[int, int]) -> None:
+    data = photos.encode(photo(*size), kind)
+    assert difference(prepare(data, SQUASHED), squashed(Image.open(io.BytesIO(data)))) <= 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_squash_takes_every_mode(mode: str) -> None:
+    source = photos.picture(200, 150, mode)
+    pixels = prepare(photos.encode(source, "PNG"), SQUASHED)
+    assert difference(pixels, squashed(source)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("side", [20, SIZE, 65, 333])
+def test_of_a_square_picture_there_is_nothing_to_cut(kind: str, side: int) -> None:
+    data = photos.encode(photo(side, side), kind)
+    assert np.array_equal(prepare(data, SQUASHED), prepare(data, HOW))
+
+
+def test_squash_keeps_what_a_crop_would_cut() -> None:
+    """Goes red where either is taken for the other."""
+    data = photos.encode(photo(300, 100), "PNG")
+    assert difference(prepare(data, SQUASHED), prepare(data, HOW)) > 50
+
+
+def test_a_large_jpeg_is_squashed_from_a_smaller_decode() -> None:
+    data = photos.encode(photo(SIZE * preprocessing.OVERSAMPLING * 3, SIZE * 15), "JPEG")
+    full = squashed(Image.open(io.BytesIO(data)))
+    assert np.abs(prepare(data, SQUASHED).astype(int) - full).mean() < 1
+
+
 def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:
     data = photos.encode(photo(SIZE * preprocessing.OVERSAMPLING * 3, SIZE * 15), "JPEG")
     full = reference(Image.open(io.BytesIO(data)))

@@ -1,5 +1,6 @@
 """Cache: old news never replaces new, and a faulty Redis is a miss that costs next to nothing."""
 
+import json
 import os
 import signal
 import time
@@ -71,6 +72,34 @@ def test_the_writer_replaces_what_a_reader_filled(cache: Cache, server: redis.Re
     cache.put_terminal({1: NEW})
     assert cache.get(1) == Found(NEW)
     assert server.ttl("image:1") > CHANGING_TTL_S
+
+
+def updated(moment: str, **fields: str) -> bytes:
+    return json.dumps({**fields, "updatedAt": f"2026-01-01T12:00:00.{moment}"},
+                      separators=(",", ":")).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [["100", "101"], ["101", "100"], ["101", "101", "100", "101"]])
+def test_of_two_changes_the_newer_stays_whichever_comes_last(
+    cache: Cache, order: list[str]
+) -> None:
+    """Goes red where the slower of two writers brings back old labels for an hour."""
+    for moment in order:
+        cache.put_terminal({1: updated(moment)})
+    assert cache.get(1) == Found(updated("101"))
+
+
+def test_of_the_same_moment_the_last_stays(cache: Cache) -> None:
+    cache.put_terminal({1: updated("100")})
+    cache.put_terminal({1: updated("100", of="replay")})
+    assert cache.get(1) == Found(updated("100", of="replay"))
+
+
+def test_a_label_that_looks_like_a_time_is_none(cache: Cache) -> None:
+    inner = json.dumps({"class": '"updatedAt":"9999'})
+    cache.put_terminal({1: updated("100", classificationResult=inner)})
+    cache.put_terminal({1: updated("101")})
+    assert cache.get(1) == Found(updated("101"))
 
 
 def test_neither_a_late_writer_nor_a_late_reader_undoes_a_deletion(cache: Cache) -> None:

@@ -200,3 +200,29 @@ def test_words_of_descriptions_and_labels_are_found(
 
 def test_statuses_know_which_are_terminal() -> None:
     assert {status for status in Status if status.terminal} == {Status.COMPLETED, Status.FAILED}
+
+
+@pytest.mark.parametrize("status", ["PENDING", "PROCESSING", "FAILED"])
+def test_only_what_has_labels_gets_other_ones(database: Database, status: str) -> None:
+    image_id = rows.insert(database).id
+    rows.execute(database, "UPDATE images SET status = %s::image_status", status)
+    before = rows.find(database, image_id)
+    with database.statement() as cursor:
+        assert images.relabel(cursor, rows.classified(image_id), "label-sets/other.npz") is None
+    assert rows.find(database, image_id) == before
+
+
+def test_a_change_is_later_than_what_it_changes_whatever_the_clock_says(
+    database: Database,
+) -> None:
+    """In the milliseconds that readers see, by which the cache knows the newer of two."""
+    image_id = rows.insert(database).id
+    with database.transaction() as cursor:
+        images.complete(cursor, [rows.classified(image_id)])
+    rows.execute(database, "UPDATE images SET updated_at = updated_at + interval '1 hour'")
+    for label in ("one", "two", "three"):
+        before = rows.find(database, image_id).updated_at
+        with database.statement() as cursor:
+            changed = images.relabel(cursor, rows.classified(image_id, label), "label-sets/l.npz")
+        assert changed is not None
+        assert (changed.updated_at - before).total_seconds() >= 0.001

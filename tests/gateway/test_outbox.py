@@ -206,3 +206,21 @@ def test_the_age_is_that_of_the_oldest_unpublished_row(database: Database) -> No
     with database.transaction() as cursor:
         assert outbox.reopen(cursor, [sent(image.id)]) == 1
     assert age_s() < 3  # it has waited for the relay since now, not since its upload
+
+
+def test_a_row_without_a_model_is_held_back(database: Database) -> None:
+    """Neither sent nor overdue nor a sign that the relay hangs, however long it takes."""
+    rows.activate(database, "models/new.json")
+    waiting, other = rows.insert(database).id, rows.insert(database).id
+    publish(database, waiting, ago_s=100)
+    with database.statement() as cursor:
+        gone = [rows.failed(waiting), rows.failed(waiting), rows.failed(other + 1)]
+        assert outbox.await_model(cursor, gone) == 1
+    assert claimed(database) == [other]
+    assert overdue(database) == []
+    rows.execute(database, "UPDATE images SET updated_at = updated_at - interval '1 hour'")
+    publish(database, other)
+    with database.statement() as cursor:
+        assert outbox.age_s(cursor) == 0
+    assert rows.find(database, waiting).status is Status.PENDING
+    assert rows.value(database, "SELECT publish_attempts FROM images WHERE id = %s", waiting) == 0

@@ -8,7 +8,7 @@ import pytest
 from contracts.manifest import ManifestError
 from gateway import registry as registry_module
 from gateway.database import Database
-from gateway.registry import ActiveModel, Registry, register
+from gateway.registry import ActiveModel, Manifests, Registry, register
 from runtime.errors import Unavailable
 from runtime.objects import ObjectStore
 from tests.gateway import rows
@@ -118,6 +118,48 @@ def test_a_broken_manifest_is_refused_before_anything_is_stored(
     with pytest.raises(OSError, match="manifest"):
         register(database, objects, tmp_path / "nowhere")
     assert rows.value(database, "SELECT count(*) FROM models") == 0
+
+
+def test_a_model_is_active_only_once_it_is_prepared(
+    database: Database, objects: ObjectStore, tmp_path: Path
+) -> None:
+    seen: list[ActiveModel] = []
+
+    def prepare(model: ActiveModel) -> None:
+        assert objects.get(model.manifest_key)  # what preparing needs is there
+        assert rows.value(database, "SELECT count(*) FROM models") == 0
+        seen.append(model)
+        if len(seen) == 1:
+            raise Unavailable("not yet")
+
+    folder = exported(tmp_path / "m")
+    with pytest.raises(Unavailable, match="not yet"):
+        register(database, objects, folder, prepare)
+    registered = register(database, objects, folder, prepare)
+    assert seen == [registered, registered]
+    assert Registry(database).active() == registered
+
+
+def test_a_manifest_is_fetched_once(
+    database: Database, objects: ObjectStore, tmp_path: Path
+) -> None:
+    registered = register(database, objects, exported(tmp_path / "m"))
+    manifests = Manifests(objects)
+    manifest = manifests.get(registered.manifest_key)
+    assert (manifest.model, manifest.embedding_dim) == ("starter", 384)
+    objects.delete(registered.manifest_key)
+    assert manifests.get(registered.manifest_key) is manifest
+    with pytest.raises(Unavailable, match="cannot be used"):
+        Manifests(objects).get(registered.manifest_key)
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[]", b'{"schema": 99}'])
+def test_a_manifest_of_another_kind_is_for_the_operator(
+    objects: ObjectStore, manifest: bytes
+) -> None:
+    objects.put("models/m.json", manifest)
+    with pytest.raises(Unavailable, match=r"models/m\.json cannot be used"):
+        Manifests(objects).get("models/m.json")
 
 
 def _unavailable() -> ActiveModel:

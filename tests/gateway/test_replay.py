@@ -64,6 +64,21 @@ def test_a_failed_image_is_as_if_it_had_just_been_uploaded(
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("active", [None, rows.MODEL_KEY, "models/new.json"])
+def test_the_model_that_is_active_now_is_asked(
+    database: Database, replaying: Replay, active: str | None
+) -> None:
+    """Not at once: the row first finds its labels for that model."""
+    if active:
+        rows.activate(database, active)
+    image_id = failed_image(database)
+    assert list(replaying.run(Choice())) == [1]
+    is_other = active == "models/new.json"
+    assert rows.value(database, "SELECT awaits_model FROM images") is is_other
+    assert claimed(database) == ([] if is_other else [image_id])
+
+
+@pytest.mark.integration
 def test_its_next_answer_counts(database: Database, replaying: Replay) -> None:
     one, two = failed_image(database), failed_image(database)
     assert list(replaying.run(Choice())) == [2]

@@ -1,12 +1,15 @@
 """Writer: results become terminal rows once, and offsets move only behind what was committed."""
 
 import json
+import struct
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from kafka.errors import KafkaError
 
+from contracts.events import MODEL_GONE
 from contracts.topics import CLASSIFICATION_RESULTS, PROCESSING_ERRORS, WRITER_GROUP
 from gateway import cache as cache_module
 from gateway import images
@@ -84,13 +87,120 @@ def test_the_first_of_two_verdicts_in_one_poll_stands(database: Database, writer
     assert [each.status for each in done] == [Status.COMPLETED]
 
 
+EMBEDDING = "SELECT embedding FROM image_embeddings WHERE image_id = %s"
+
+
+def embedding_of(database: Database, image_id: int) -> bytes | None:
+    packed = rows.value(database, EMBEDDING, image_id)
+    return None if packed is None else bytes(packed)
+
+
+def test_an_embedding_is_kept_with_the_labels(database: Database, writer: Writer) -> None:
+    image = rows.insert(database)
+    writer.write([result(image.id)])
+    assert embedding_of(database, image.id) == rows.EMBEDDING
+
+
+def test_labels_and_embedding_are_of_the_same_result(database: Database, writer: Writer) -> None:
+    """Two models may have answered an image, in one poll or in two; the first of them stands."""
+    image = rows.insert(database)
+    first = replace(rows.classified(image.id, "first"), embedding=struct.pack("<f", 1.0))
+    second = replace(rows.classified(image.id, "second"), embedding=struct.pack("<f", 2.0))
+    for results in ([first, second], [second]):
+        writer.write([record(RESULTS, each.to_json()) for each in results])
+        assert (
+            json.loads(rows.find(database, image.id).classification_result or "")["class"]
+            == "first"
+        )
+        assert embedding_of(database, image.id) == first.embedding
+
+
+def test_a_result_of_an_older_dispatcher_completes_its_row(
+    database: Database, writer: Writer
+) -> None:
+    old, new = rows.insert(database).id, rows.insert(database).id
+    older = replace(rows.classified(old), model_key=None, embedding=None)
+    done = writer.write([record(RESULTS, older.to_json()), result(new)])
+    assert sorted(image.id for image in done) == [old, new]
+    assert embedding_of(database, old) is None
+    assert embedding_of(database, new) == rows.EMBEDDING
+
+
+def test_labels_are_not_stored_without_their_embedding(
+    database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One transaction: goes red where a crash between the two would lose the embedding."""
+    image = rows.insert(database)
+
+    def crash(*_arguments: object) -> None:
+        raise Unavailable("crashed")
+
+    monkeypatch.setattr("gateway.embeddings.keep", crash)
+    with pytest.raises(Unavailable):
+        writer.write([result(image.id)])
+    assert rows.find(database, image.id).status is Status.PENDING
+
+
+def gone(image_id: int, model_key: str | None = rows.MODEL_KEY) -> fakes.Record:
+    event = rows.failed(image_id, "It is gone.", MODEL_GONE, model_key)
+    return record(ERRORS, event.to_json())
+
+
+WAITS = "SELECT awaits_model AND published_at IS NULL AND status = 'PENDING' FROM images"
+
+
+def test_an_image_whose_model_is_gone_has_not_failed(database: Database, writer: Writer) -> None:
+    rows.activate(database, "models/new.json")
+    image, bad = rows.insert(database), rows.insert(database)
+    for _ in range(2):  # the second is a duplicate
+        done = writer.write([gone(image.id), failure(bad.id)])
+        assert {each.id for each in done} <= {bad.id}
+        assert rows.value(database, f"{WAITS} WHERE id = %s", image.id)
+    assert rows.find(database, bad.id).status is Status.FAILED
+
+
+@pytest.mark.parametrize("active", [None, rows.MODEL_KEY])
+def test_without_another_model_it_is_left_to_the_sweeper(
+    database: Database, writer: Writer, active: str | None
+) -> None:
+    """Goes red where an image would be sent round and round as fast as it can."""
+    if active:
+        rows.activate(database, active)
+    image = rows.insert(database)
+    before = rows.find(database, image.id)
+    assert writer.write([gone(image.id)]) == []
+    assert rows.find(database, image.id) == before
+    assert not rows.value(database, WAITS)
+
+
+@pytest.mark.parametrize("model_key", ["models/older.json", None])
+def test_that_another_model_was_gone_is_no_longer_news(
+    database: Database, writer: Writer, model_key: str | None
+) -> None:
+    rows.activate(database, "models/new.json")
+    image = rows.insert(database)
+    assert writer.write([gone(image.id, model_key)]) == []
+    assert not rows.value(database, WAITS)
+
+
+def test_an_answer_that_came_all_the_same_stands(database: Database, writer: Writer) -> None:
+    rows.activate(database, "models/new.json")
+    one, two, three = (rows.insert(database).id for _ in range(3))
+    writer.write([gone(one), result(one), result(two)])
+    writer.write([gone(two), gone(three)])
+    writer.write([result(three)])
+    assert {rows.find(database, each).status for each in (one, two, three)} == {Status.COMPLETED}
+
+
 def test_a_deleted_image_stays_deleted(database: Database, writer: Writer, cache: Cache) -> None:
     image = rows.insert(database)
     with database.statement() as cursor:
         images.delete(cursor, image.id)
     cache.forget(image.id)
-    assert writer.write([result(image.id)]) == []
+    rows.activate(database, "models/new.json")
+    assert writer.write([result(image.id), gone(image.id)]) == []
     assert cache.get(image.id) == Found(None)
+    assert embedding_of(database, image.id) is None
 
 
 @pytest.mark.parametrize(

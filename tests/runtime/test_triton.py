@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from contracts import tensors
 from runtime import triton as runtime_triton
 from runtime.errors import Unavailable
-from runtime.triton import InferenceFailed, InferenceRejected, TritonClient
+from runtime.triton import InferenceFailed, InferenceRejected, ModelUnknown, TritonClient
 from standalone.machine.ports import free_port
 from standalone.parts.triton_server import TritonServer
 
@@ -73,8 +73,9 @@ def test_a_model_that_is_not_there_may_still_come(
     triton: TritonServer, model: str, version: str
 ) -> None:
     client = TritonClient(str(triton.address), timeout_s=30)
-    with pytest.raises(Unavailable):
+    with pytest.raises(ModelUnknown):
         infer(client, model=model, version=version)
+    assert client.is_ready(), "so it is the version that is not there"
     client.close()
 
 
@@ -90,9 +91,11 @@ def test_nobody_there_is_unavailable() -> None:
     client = TritonClient(f"127.0.0.1:{free_port()}", timeout_s=5)
     with pytest.raises(Unavailable):
         infer(client)
+    assert not client.is_ready()
     client.close()
     with pytest.raises(Unavailable):
         infer(client)  # closed
+    assert not client.is_ready()
 
 
 class BrokenModel(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -189,7 +192,9 @@ def test_messages_may_be_larger_than_grpc_allows_by_itself(triton: TritonServer)
         ("StatusCode.CANCELLED", "stopping", Unavailable),
         ("StatusCode.DEADLINE_EXCEEDED", "late", Unavailable),
         ("StatusCode.RESOURCE_EXHAUSTED", "queue is full", Unavailable),
-        ("StatusCode.INVALID_ARGUMENT", "unknown model: clip_vit", Unavailable),
+        ("StatusCode.INVALID_ARGUMENT", "unknown model: clip_vit", ModelUnknown),
+        ("StatusCode.NOT_FOUND", "Request for unknown model: 'm' version 2 is not", ModelUnknown),
+        ("StatusCode.UNAVAILABLE", "clip_vit has no available versions", ModelUnknown),
         ("StatusCode.INTERNAL", "model clip_vit is not ready", Unavailable),
         ("StatusCode.INVALID_ARGUMENT", "unexpected shape", InferenceRejected),
         ("StatusCode.INTERNAL", "onnx runtime error", InferenceFailed),

@@ -1,0 +1,179 @@
+"""Labels, templates and a model go in; the key of the object with their embeddings comes out."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from contracts.manifest import Manifest
+from contracts.objects import label_set_key
+from gateway import metrics
+from gateway.database import Database
+from gateway.label_definitions import digest
+from gateway.prompts import PromptsUnavailable
+from gateway.registry import Manifests
+from runtime.objects import ObjectStore
+from zero_shot import label_set, prompts
+from zero_shot.label_set import Embeddings
+
+log = structlog.get_logger(__name__)
+
+KEPT_KEYS = 4_096
+# Long enough for a set of usual size; behind a large one it is better to come again.
+TWIN_PATIENCE_S = 10.0
+
+SELECT = "SELECT label_set_key FROM label_matrices WHERE definition = %s AND manifest_key = %s"
+# The first matrix stays: a second one of the same texts may differ in its last bits.
+INSERT = """
+INSERT INTO label_matrices (definition, manifest_key, label_set_key, templates)
+VALUES (%s, %s, %s, %s)
+ON CONFLICT (definition, manifest_key) DO UPDATE SET definition = EXCLUDED.definition
+RETURNING label_set_key"""
+
+
+class Model(Protocol):
+    """As much of gateway.registry.ActiveModel as is needed here."""
+
+    @property
+    def manifest_key(self) -> str: ...
+
+
+class Embedder(Protocol):
+    """gateway.prompts.PromptEmbedder, or what a test has in its place."""
+
+    def embed(self, manifest: Manifest, texts: Sequence[str]) -> Embeddings: ...
+
+
+class LabelMatrices:
+    """Each definition is embedded at most once a model: what was made stays, under its content.
+
+    From any thread. Known ones cost a query the first time, and never need Triton.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        manifests: Manifests,
+        embedder: Embedder,
+        twin_patience_s: float = TWIN_PATIENCE_S,
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._manifests = manifests
+        self._embedder = embedder
+        self._known = _Keys(KEPT_KEYS)
+        self._turns = _Turns(twin_patience_s)
+
+    def find(
+        self, model: Model, labels: Sequence[str], templates: Sequence[str] | None
+    ) -> str | None:
+        """The key of a matrix that was made before; Triton is not asked. Raises Retryable."""
+        definition = digest(labels, self.templates(model, templates))
+        return self._find(definition, model.manifest_key)
+
+    def key(self, model: Model, labels: Sequence[str], templates: Sequence[str] | None) -> str:
+        """The object key of the labels' matrix for `model`, made now if it never was.
+
+        Takes as long as the embedding does: see gateway/api/labels.py for who may call it where.
+        Raises PromptsUnavailable, then nothing was stored, or another Retryable.
+        """
+        resolved = self.templates(model, templates)
+        definition = digest(labels, resolved)
+        # A twin of this call waits for it, and then finds it done.
+        with self._turns.of(f"{definition} {model.manifest_key}"):
+            found = self._find(definition, model.manifest_key)
+            return found or self._make(definition, model, labels, resolved)
+
+    def templates(self, model: Model, templates: Sequence[str] | None) -> Sequence[str]:
+        """Those given, or the model's own. Raises Retryable."""
+        return templates or self._manifests.get(model.manifest_key).templates
+
+    def _find(self, definition: str, manifest_key: str) -> str | None:
+        if known := self._known.get((definition, manifest_key)):
+            return known
+        metrics.DB_QUERIES.labels("label_matrix").inc()
+        with self._database.statement() as cursor:
+            cursor.execute(SELECT, (definition, manifest_key))
+            row = cursor.fetchone()
+        if row is None:
+            return None
+        metrics.LABEL_MATRICES.labels("known").inc()
+        return self._known.put((definition, manifest_key), row[0])
+
+    def _make(
+        self, definition: str, model: Model, labels: Sequence[str], templates: Sequence[str]
+    ) -> str:
+        manifest = self._manifests.get(model.manifest_key)
+        texts = prompts.fill(labels, templates)
+        matrix = _pooled(self._embedder.embed(manifest, texts), len(templates))
+        data = label_set.encode(labels, matrix)
+        made = label_set_key(data)
+        self._objects.put(made, data)
+        own = None if tuple(templates) == manifest.templates else list(templates)
+        metrics.DB_QUERIES.labels("label_matrix_insert").inc()
+        with self._database.statement() as cursor:
+            cursor.execute(INSERT, (definition, model.manifest_key, made, own))
+            (key,) = cursor.fetchone() or (made,)
+        metrics.LABEL_MATRICES.labels("embedded").inc()
+        log.info("labels embedded", action="embed_labels", model=manifest.model,
+                 version=manifest.version, labels=len(labels), prompts=len(texts))  # fmt: skip
+        return self._known.put((definition, model.manifest_key), key)
+
+
+def _pooled(embeddings: Embeddings, templates: int) -> Embeddings:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix = prompts.pool(embeddings, templates)
+    if not np.isfinite(matrix).all():  # a label's templates cancel each other out
+        raise PromptsUnavailable("a label's prompts have no mean direction")
+    return matrix
+
+
+class _Keys:
+    """The least recently used go."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._keys: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def get(self, of: tuple[str, str]) -> str | None:
+        with self._lock:
+            if of in self._keys:
+                self._keys.move_to_end(of)
+            return self._keys.get(of)
+
+    def put(self, of: tuple[str, str], key: str) -> str:
+        with self._lock:
+            self._keys[of] = key
+            self._keys.move_to_end(of)
+            while len(self._keys) > self._size:
+                self._keys.popitem(last=False)
+        return key
+
+
+class _Turns:
+    """One at a time for each name; no name is kept that nobody holds or waits for."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._changed = threading.Condition()
+        self._taken: set[str] = set()
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Raises PromptsUnavailable when the turn did not come in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: name not in self._taken, self._patience_s):
+                raise PromptsUnavailable("the same labels are being embedded for another request")
+            self._taken.add(name)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken.remove(name)
+                self._changed.notify_all()

@@ -1,0 +1,103 @@
+"""A choice of labels goes in; the active model with the matrix to score against comes out."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway import label_sets
+from gateway.database import Database
+from gateway.label_choice import LabelChoice
+from gateway.label_definitions import AD_HOC, Definition, check_prompts
+from gateway.label_matrices import LabelMatrices
+from gateway.problems import Unusable
+from gateway.registry import ActiveModel, Registry
+
+REMEMBERED_S = 5.0  # so long may another process still take a set that was deleted here
+MAX_REMEMBERED = 1_000
+
+
+class Labelling:
+    """Which labels an upload is scored against, as content addresses. May raise Retryable."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        matrices: LabelMatrices,
+        max_prompts: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._matrices = matrices
+        self._max_prompts = max_prompts
+        self._remembered = _Remembered(clock)
+
+    def known(self, choice: LabelChoice, model: ActiveModel | None = None) -> ActiveModel | None:
+        """None where the labels must be embedded first. Raises Unusable for an unknown set.
+
+        `model` answers in place of the active one.
+        """
+        model = model or self._registry.active()
+        name, definition = choice.label_set, choice.ad_hoc
+        if name == model.label_set:
+            return model
+        if name and (remembered := self._remembered.get(model, name)):
+            return remembered
+        definition = definition or self._definition(name)
+        key = self._matrices.find(model, definition.labels, definition.templates)
+        return self._answering(model, name, key) if key else None
+
+    def embedded(self, choice: LabelChoice, model: ActiveModel | None = None) -> ActiveModel:
+        """As `known`, for as long as the embedding takes. Raises PromptsUnavailable."""
+        model = model or self._registry.active()
+        name, definition = choice.label_set, choice.ad_hoc
+        if definition:
+            templates = self._matrices.templates(model, definition.templates)
+            check_prompts(definition, templates, self._max_prompts)
+        else:
+            definition = self._definition(name)
+        key = self._matrices.key(model, definition.labels, definition.templates)
+        return self._answering(model, name, key)
+
+    def forget(self, name: str) -> None:
+        """The set was made or deleted here."""
+        self._remembered.forget(name)
+
+    def _definition(self, name: str | None) -> Definition:
+        with self._database.statement() as cursor:
+            found = label_sets.find(cursor, name or "")
+        if found is None:
+            raise Unusable(f"There is no label set {name!r}. See /api/v1/label-sets.")
+        return found.definition
+
+    def _answering(self, model: ActiveModel, name: str | None, key: str) -> ActiveModel:
+        answering = replace(model, label_set=name or AD_HOC, label_set_key=key)
+        if name:
+            self._remembered.put(model, name, answering)
+        return answering
+
+
+class _Remembered:
+    """What a set's name stands for with a model, for REMEMBERED_S; unknown names are never kept."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._until: dict[str, tuple[float, ActiveModel, ActiveModel]] = {}
+
+    def get(self, model: ActiveModel, name: str) -> ActiveModel | None:
+        with self._lock:
+            until_s, with_model, answering = self._until.get(name, (0.0, None, None))
+        return answering if self._clock() < until_s and with_model == model else None
+
+    def put(self, model: ActiveModel, name: str, answering: ActiveModel) -> None:
+        with self._lock:
+            if len(self._until) >= MAX_REMEMBERED:
+                self._until.clear()
+            self._until[name] = (self._clock() + REMEMBERED_S, model, answering)
+
+    def forget(self, name: str) -> None:
+        with self._lock:
+            self._until.pop(name, None)
