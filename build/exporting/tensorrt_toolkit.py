@@ -27,10 +27,15 @@ class CannotBuild(CannotExport):
 
 
 class Flavour(Enum):
-    """By its Python package."""
+    """Which of the two builders; what it is called in the facts of a plan."""
 
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt_rtx"
+
+    @property
+    def package(self) -> str:
+        """The package tensorrt_rtx only passes this one on, and comes as source alone."""
+        return "tensorrt_rtx_bindings" if self is Flavour.TENSORRT_RTX else self.value
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,9 @@ def choose(
         return Choice(Flavour.TENSORRT, wanted, gpu, f"kernels are timed on {gpu.name}")
     if Flavour.TENSORRT_RTX not in installed:
         raise CannotBuild(
-            f"{obstacle}, and the package tensorrt_rtx, which needs no GPU, is not installed. To"
+            f"{obstacle}, and TensorRT-RTX, which needs no GPU, is not installed. To"
             " serve with Triton, install tensorrt on the machine with the GPU, in the version that"
-            " its Triton has; to build ahead of time, install tensorrt-rtx-cu13"
+            " its Triton has; to build ahead of time, install tensorrt-rtx-cu13-bindings and -libs"
         )
     return Choice(Flavour.TENSORRT_RTX, wanted, None, f"ahead of time: {obstacle}")
 
@@ -85,7 +90,7 @@ def can_run_here(plan: Mapping[str, str]) -> str | None:
         return str(gpu)
     flavour = Flavour(plan["flavour"])
     if flavour not in installed():
-        return f"the package {flavour.value} is not installed"
+        return f"the package {flavour.package} is not installed"
     here = {"version": load(flavour).__version__, "compute_capability": gpu.compute_capability}
     if plan["gpu"] != plan_cache.ANY:
         here |= {"gpu": gpu.name, "driver": gpu.driver}
@@ -100,15 +105,15 @@ def not_for_triton(plan: Mapping[str, str]) -> str | None:
 
 
 def installed() -> list[Flavour]:
-    return [flavour for flavour in Flavour if importlib.util.find_spec(flavour.value)]
+    return [flavour for flavour in Flavour if importlib.util.find_spec(flavour.package)]
 
 
 def load(flavour: Flavour) -> Any:
     """Its package. Raises CannotBuild."""
     try:
-        package = importlib.import_module(flavour.value)
+        package = importlib.import_module(flavour.package)
     except (ImportError, OSError) as exc:  # OSError: a library of CUDA is missing
-        raise CannotBuild(f"{flavour.value} is installed but cannot be loaded: {exc}") from exc
+        raise CannotBuild(f"{flavour.package} is installed but cannot be loaded: {exc}") from exc
     if flavour is Flavour.TENSORRT and int(package.__version__.split(".")[0]) < FIRST_MAJOR:
         raise CannotBuild(
             f"TensorRT {package.__version__} is too old: install {FIRST_MAJOR} or later"

@@ -46,7 +46,7 @@ def test_tensorrt_rtx_builds_ahead_of_time_for_any_other(
 @pytest.mark.parametrize(
     ("installed", "gpu", "wanted", "told"),
     [
-        ((), L4, None, "the package tensorrt is not installed, and the package tensorrt_rtx"),
+        ((), L4, None, "the package tensorrt is not installed, and TensorRT-RTX"),
         ((Flavour.TENSORRT,), NONE, "8.9", "install tensorrt-rtx-cu13"),
         ((Flavour.TENSORRT,), L4, "9.0", "TensorRT builds only for the GPU that is here, 8.9"),
         (BOTH, NONE, None, "name the compute capability to build for"),
