@@ -26,9 +26,8 @@ from zero_shot import label_set as label_sets
 PROMPT = "a photo of a {}"
 LABEL_SET_NAME = "imagenet-1k"
 LABEL_SET_FILE = f"label_sets/{LABEL_SET_NAME}.npz"
-VERSION = "1"
+VERSION = model_versions.STARTER
 EMBEDDING_DIM = 384
-
 
 # The scale at which the labels' scores come nearest to the classifier's own probabilities: the
 # least mean Kullback-Leibler divergence over 128 everyday photos (0.82; at CLIP's 100 it is 10,

@@ -1,8 +1,8 @@
 """Model versions of the Triton repository: which are installed, which are served, what comes next.
 
 A version is one number in the folders of all four models: the towers clip_vit and clip_text, and
-clip_image and clip_prompt, which decode or tokenise for the towers of their own version. Exports
-take the next free number and are never overwritten.
+clip_image and clip_prompt, which decode or tokenise for the towers of their own version. The
+starter is number 1; exports take the next free one and are never overwritten.
 
 What Triton serves is said by the models' configurations, one set for each hardware. Activating a
 version rewrites in them what differs from model to model: backend, file names, dimensions and the
@@ -26,6 +26,7 @@ from contracts.tensors import BYTES_MODEL, IMAGE_MODEL, PROMPT_MODEL, TEXT_MODEL
 
 REPOSITORY = Path(__file__).parent.parent / "model_repository"  # the tracked one
 MODELS = (IMAGE_MODEL, TEXT_MODEL, BYTES_MODEL, PROMPT_MODEL)
+STARTER = "1"  # kept for it, there or not: no export takes this number
 MANIFEST = "manifest.json"
 FILES_FIELD = "files_bytes"  # of this folder's files: what must be there for it to be complete
 TOKENIZER = "tokenizer.json"
@@ -104,7 +105,7 @@ def next_version(repository: Path) -> str:
     """Free in all four folders. Two exporters take turns: hold artefacts.only_one_builder(
     repository) from here until the version is installed."""
     taken = [int(path.name) for model in MODELS for path in (repository / model).glob("[0-9]*")]
-    return str(max(taken, default=0) + 1)
+    return str(max([int(STARTER), *taken]) + 1)
 
 
 def installed(repository: Path) -> dict[str, Mapping[str, Any]]:

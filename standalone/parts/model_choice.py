@@ -14,7 +14,6 @@ from contracts.tensors import IMAGE_MODEL
 from standalone.processes.steps import StartError
 from standalone.settings import WHATEVER_IS_ACTIVE
 
-STARTER_VERSION = "1"
 ACTIVATE = ".venv-export/bin/python -m build.export_tensorrt --activate-version"
 
 
@@ -30,7 +29,7 @@ class ModelChoice:
 def needs_starter(repository: Path) -> bool:
     """Whether the starter is what is served, or what must stand in for what is no longer there."""
     active = _active(repository)
-    return active == STARTER_VERSION or active not in model_versions.installed(repository)
+    return active == model_versions.STARTER or active not in model_versions.installed(repository)
 
 
 def choose(repository: Path, wanted: str) -> ModelChoice:

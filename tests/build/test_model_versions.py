@@ -102,7 +102,7 @@ def test_a_version_is_installed_in_all_four_folders(repository: Path) -> None:
 
 
 def test_the_next_version_is_free_in_all_folders(repository: Path) -> None:
-    assert model_versions.next_version(repository) == "1"
+    assert model_versions.next_version(repository) == "2"  # 1 is the starter's, made or not
     install(repository, "9")
     (repository / PROMPT_MODEL / "10").mkdir()
     assert model_versions.next_version(repository) == "11"
@@ -119,7 +119,7 @@ def test_two_exporters_never_get_one_number(repository: Path) -> None:
     command = [sys.executable, "-c", script, str(repository)]
     running = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
     assert [process.wait() for process in running] == [0] * 4
-    assert list(model_versions.installed(repository)) == ["1", "2", "3", "4"]
+    assert list(model_versions.installed(repository)) == ["2", "3", "4", "5"]
 
 
 def test_an_incomplete_version_is_not_installed_nor_activated(repository: Path) -> None:

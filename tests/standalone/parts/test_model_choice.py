@@ -26,7 +26,8 @@ def repository(tmp_path: Path) -> Path:
 
 
 def install(repository: Path, model: str) -> str:
-    version = model_versions.next_version(repository)
+    is_starter = model == "starter"
+    version = model_versions.STARTER if is_starter else model_versions.next_version(repository)
     files = {"clip_vit": {"model.onnx": b"v"}, "clip_text": {"model.onnx": b"t"}}
     files["clip_text"]["tokenizer.json"] = json.dumps({}).encode()
     manifest = {**GOOD, "model": model, "version": version, "runtime": "openvino"}
@@ -51,6 +52,13 @@ def test_what_is_active_is_served(repository: Path) -> None:
     assert not needs_starter(repository)
     assert choose(repository, ACTIVE).folder == repository / "clip_vit" / "2"
     assert choose(repository, "ViT-B-32").version == "2"
+
+
+def test_an_export_into_a_bare_clone_is_left_alone(repository: Path) -> None:
+    version = install(repository, "ViT-B-32")
+    model_versions.activate(repository, version)
+    assert not needs_starter(repository)
+    assert choose(repository, ACTIVE).model == "ViT-B-32"
 
 
 def test_a_model_that_is_installed_is_to_be_activated(repository: Path) -> None:
