@@ -20,13 +20,14 @@ from contracts.events import ImageClassified
 from contracts.manifest import Manifest
 from dispatcher import metrics
 from dispatcher.absence import ModelGone
-from dispatcher.artefacts import Artefacts, BadArtefact
+from dispatcher.artefacts import Artefacts
 from dispatcher.fetching import Originals, Unreadable
 from dispatcher.lease import Lease
 from dispatcher.preprocessing import Pixels, prepare
 from dispatcher.publisher import Publisher
 from dispatcher.triton import Embedder
 from dispatcher.work import Work, read, report
+from runtime.artefacts import BadArtefact
 from runtime.backoff import Backoff
 from runtime.errors import Permanent, Retryable, Unavailable
 from zero_shot.scoring import top_k

@@ -1,42 +1,30 @@
-"""Composition root: settings go in, one of the gateway's processes runs until told to stop."""
+"""Composition root: settings go in, one of the gateway's processes runs until told to stop.
+
+The API's is in gateway/api/bootstrap.py: each of its worker processes is wired by itself.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
-
 from contracts.topics import ALL_TOPICS, WRITER_GROUP
-from gateway import cache, migrate, readiness, registry
-from gateway.api import app as api
+from gateway import cache, migrate, registry
 from gateway.api import server
-from gateway.api.json_body import JsonLimits
-from gateway.api.multipart import BodyLimits
-from gateway.api.state import Services
-from gateway.api.threads import RequestThreads
 from gateway.backlog import Backlog
 from gateway.database import Database
-from gateway.deletion import Deletion
 from gateway.label_catalogue import LabelCatalogue
-from gateway.label_matrices import LabelMatrices
-from gateway.labelling import Labelling
-from gateway.lookup import Lookup
-from gateway.notifications import SUBMITTED, TERMINAL, Doorbell, Listener, TerminalListener
+from gateway.label_matrices import LabelMatrices, MatrixCache
+from gateway.notifications import SUBMITTED, Listener
 from gateway.outbox import Deadlines
 from gateway.prompts import PromptEmbedder
-from gateway.readiness import Readiness
-from gateway.reclassification import Reclassification
 from gateway.relay import Relay
 from gateway.replay import Choice, Replay
 from gateway.repointing import Repointer
-from gateway.settings import GatewaySettings, from_environment
-from gateway.submission import Submission
+from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
-from gateway.validation import Limits
-from gateway.waiting import Waiting
 from gateway.writer import Writer
-from runtime import kafka, logs
+from runtime import kafka
 from runtime.backoff import Backoff
 from runtime.lifecycle import Lifecycle, Pulse
 from runtime.objects import ObjectStore
@@ -46,72 +34,11 @@ from runtime.triton import TritonClient
 CONNECT_RETRY = Backoff(base_s=0.2, cap_s=2.0)
 CLOSE_TIMEOUT_MS = 2_000
 STOP_TIMEOUT_S = 10.0
-EMBEDDING_JOBS = 4  # at once in a process; they take turns at Triton, so small ones end first
 MIGRATION_TIMEOUT_S = 3_600.0  # an index over millions of rows takes its time
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
-    """The API with everything it needs; nothing connects before the first request."""
-    lifecycle = Lifecycle()
-    database = _database(settings)
-    results = cache.connect(settings.redis_url, settings.redis_timeout_s)
-    objects = ObjectStore(settings.object_store_url)
-    models = registry.Registry(database)
-    triton = TritonClient(settings.triton_grpc_address, settings.triton_timeout_s)
-    doorbell = Doorbell(database, lifecycle)
-    waiting = Waiting(settings.max_waiters)
-    listener = TerminalListener(Listener(database, TERMINAL), lifecycle, waiting.wake)
-    embedding = Lifecycle()
-    manifests = registry.Manifests(objects)
-    matrices = _matrices(settings, database, objects, manifests, embedding)
-    labelling = Labelling(database, models, matrices, settings.max_prompts)
-    services = Services(
-        database=database,
-        objects=objects,
-        submission=Submission(database, objects, models, doorbell),
-        labelling=labelling,
-        label_catalogue=LabelCatalogue(
-            database, objects, models, manifests, matrices, settings.max_prompts, labelling.forget
-        ),
-        lookup=Lookup(database, results, settings.image_base_url),
-        reclassification=Reclassification(
-            database,
-            objects,
-            results,
-            manifests,
-            settings.image_base_url,
-            settings.label_set_cache_bytes,
-        ),
-        deletion=Deletion(database, results, objects),
-        waiting=waiting,
-        readiness=Readiness(
-            {
-                "outbox": readiness.check_outbox(database),
-                "model": readiness.check_model(models, objects, triton),
-                "consumers": readiness.check_consumers(settings),
-            },
-            settings.readiness_cache_s,
-        ),
-        threads=RequestThreads(settings.request_threads, settings.database_timeout_s),
-        embedding=RequestThreads(EMBEDDING_JOBS, settings.embedding_patience_s),
-        body_limits=_body_limits(settings),
-        json_limits=_json_limits(settings),
-        image_limits=Limits(max_pixels=settings.max_pixels),
-        image_base_url=settings.image_base_url,
-    )
-
-    def start() -> None:
-        waiting.attach()
-        server.call_on_exit_signal(waiting.release)
-        server.call_on_exit_signal(embedding.stop)
-        doorbell.start()
-        listener.start()
-
-    return api.create(services, settings.request_threads, start, lifecycle.stop)
-
-
 def run_relay(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
-    database = _database(settings)
+    database = database_of(settings)
     producer = kafka.producer(settings, "gateway-relay")
     relay = Relay(database, producer, lambda: _ensure_topics(settings), settings.relay_batch)
     relay_pulse, sweeper_pulse = Pulse(), Pulse()
@@ -148,13 +75,14 @@ def _sweeper(settings: GatewaySettings, database: Database) -> Sweeper:
 def _repointer(settings: GatewaySettings, database: Database, lifecycle: Lifecycle) -> Repointer:
     objects = ObjectStore(settings.object_store_url)
     manifests = registry.Manifests(objects)
-    matrices = _matrices(settings, database, objects, manifests, lifecycle)
+    matrices = label_matrices(settings, database, objects, manifests, lifecycle)
+    matrix_cache = MatrixCache(objects, settings.label_set_cache_bytes)
     results = cache.connect(settings.redis_url, settings.redis_timeout_s)
-    return Repointer(database, results, objects, matrices, settings.image_base_url)
+    return Repointer(database, results, matrices, matrix_cache, settings.image_base_url)
 
 
 def run_writer(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
-    database = _database(settings)
+    database = database_of(settings)
     results = cache.connect(settings.redis_url, settings.redis_timeout_s)
     pulse = Pulse()
     writer = Writer(database, results, settings.image_base_url)
@@ -180,11 +108,14 @@ def run_migrate(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
 
 
 def run_register(settings: GatewaySettings, lifecycle: Lifecycle, directory: Path) -> None:
-    database = _database(settings)
+    database = database_of(settings)
     objects = ObjectStore(settings.object_store_url)
     models, manifests = registry.Registry(database), registry.Manifests(objects)
-    matrices = _matrices(settings, database, objects, manifests, lifecycle)
-    catalogue = LabelCatalogue(database, objects, models, manifests, matrices, settings.max_prompts)
+    matrices = label_matrices(settings, database, objects, manifests, lifecycle)
+    matrix_cache = MatrixCache(objects, settings.label_set_cache_bytes)
+    catalogue = LabelCatalogue(
+        database, models, manifests, matrices, matrix_cache, settings.max_prompts
+    )
     lifecycle.until_success(
         "register model",
         lambda: registry.register(database, objects, directory, catalogue.embed_all),
@@ -194,14 +125,7 @@ def run_register(settings: GatewaySettings, lifecycle: Lifecycle, directory: Pat
 
 
 def run_api(settings: GatewaySettings, lifecycle: Lifecycle) -> None:
-    server.run("gateway.bootstrap:app_from_environment", settings, lifecycle)
-
-
-def app_from_environment() -> FastAPI:
-    """What each worker process of the API runs."""
-    settings = from_environment()
-    logs.configure("gateway-api", settings.log_format, settings.log_level)
-    return create_app(settings)
+    server.run("gateway.api.bootstrap:app_from_environment", settings, lifecycle)
 
 
 def run_replay(
@@ -213,7 +137,7 @@ def run_replay(
     dry_run: bool,
 ) -> None:
     """Say what is chosen, by reason; then, unless it is a dry run, do it and say how far it is."""
-    database = _database(settings)
+    database = database_of(settings)
     results = cache.connect(settings.redis_url, settings.redis_timeout_s)
     replay = Replay(database, results)
     counts = lifecycle.until_success("count", lambda: replay.count(choice), CONNECT_RETRY)
@@ -228,25 +152,7 @@ def run_replay(
     database.close()
 
 
-def _body_limits(settings: GatewaySettings) -> BodyLimits:
-    return BodyLimits(
-        max_upload_bytes=settings.max_upload_bytes,
-        max_parts=settings.max_parts,
-        max_field_bytes=settings.max_field_bytes,
-        grace_s=settings.body_grace_s,
-        min_rate_bytes_s=settings.body_min_rate_bytes_s,
-    )
-
-
-def _json_limits(settings: GatewaySettings) -> JsonLimits:
-    return JsonLimits(
-        max_json_bytes=settings.max_json_bytes,
-        grace_s=settings.body_grace_s,
-        min_rate_bytes_s=settings.body_min_rate_bytes_s,
-    )
-
-
-def _matrices(
+def label_matrices(
     settings: GatewaySettings,
     database: Database,
     objects: ObjectStore,
@@ -258,7 +164,7 @@ def _matrices(
     return LabelMatrices(database, objects, manifests, embedder, settings.embedding_patience_s)
 
 
-def _database(settings: GatewaySettings) -> Database:
+def database_of(settings: GatewaySettings) -> Database:
     return Database(
         settings.database_url,
         settings.database_pool_size,

@@ -11,16 +11,15 @@ import structlog
 from gateway import label_sets
 from gateway.database import Database
 from gateway.label_definitions import Definition, check_prompts
-from gateway.label_matrices import LabelMatrices
+from gateway.label_matrices import LabelMatrices, MatrixCache
 from gateway.label_sets import LabelSet, Summary
 from gateway.problems import Conflict, NotFound
 from gateway.registry import ActiveModel, Manifests, Registry
-from runtime.errors import ObjectNotFound, Unavailable
-from runtime.objects import ObjectStore
-from zero_shot import label_set as matrix
-from zero_shot.label_set import BadLabelSet
+from runtime.errors import Unavailable
 
 log = structlog.get_logger(__name__)
+
+FIRST = "-"  # before every name: the cursor of a page that follows the model's own set alone
 
 
 class LabelCatalogue:
@@ -29,18 +28,18 @@ class LabelCatalogue:
     def __init__(
         self,
         database: Database,
-        objects: ObjectStore,
         registry: Registry,
         manifests: Manifests,
         matrices: LabelMatrices,
+        matrix_cache: MatrixCache,
         max_prompts: int,
         on_change: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._database = database
-        self._objects = objects
         self._registry = registry
         self._manifests = manifests
         self._matrices = matrices
+        self._matrix_cache = matrix_cache
         self._max_prompts = max_prompts
         self._on_change = on_change
 
@@ -82,13 +81,15 @@ class LabelCatalogue:
         return found
 
     def page(self, after: str | None, limit: int) -> tuple[list[Summary], str | None]:
-        """The model's own set first, then up to `limit` by name; and where the next page starts."""
+        """`limit` of them: the model's own first, then by name; and where the next page starts."""
         model = self._registry.active()
+        own = [] if after else [Summary.of(self._default(model))]
+        room = limit - len(own)
         with self._database.statement() as cursor:
-            found = label_sets.select(cursor, after or "", model.label_set, limit + 1)
-        next_after = found[limit - 1].name if len(found) > limit else None
-        first = [] if after else [Summary.of(self._default(model))]
-        return first + found[:limit], next_after
+            found = label_sets.select(cursor, after or FIRST, model.label_set, room + 1)
+        page = found[:room]
+        last = page[-1].name if page else FIRST
+        return own + page, last if len(found) > room else None
 
     def delete(self, name: str) -> None:
         """Raises NotFound, or Conflict for the model's own. Matrices stay: events name them."""
@@ -113,10 +114,7 @@ class LabelCatalogue:
                          number=number, of=len(names))  # fmt: skip
 
     def _default(self, model: ActiveModel) -> LabelSet:
-        try:
-            labels = matrix.decode(self._objects.get(model.label_set_key)).labels
-        except (ObjectNotFound, BadLabelSet) as exc:  # an operator mends it
-            raise Unavailable(f"{model.label_set_key} cannot be used: {exc}") from exc
+        labels = self._matrix_cache.get(model.label_set_key).labels
         templates = self._manifests.get(model.manifest_key).templates
         with self._database.statement() as cursor:
             since = label_sets.registered_at(cursor, model.manifest_key, model.label_set_key)

@@ -70,5 +70,7 @@ def _name(text: Any) -> str:
 
 
 def _ad_hoc(labels: str, templates: str | None) -> Definition:
+    if labels.strip().startswith("[") and labels.strip().endswith("]"):
+        raise Unusable(f"{LABELS} is a JSON list. Separate them by commas here: cat,dog.")
     lines = None if templates is None else templates.splitlines()
     return define(labels.split(","), lines, MAX_AD_HOC_LABELS)

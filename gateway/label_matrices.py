@@ -1,7 +1,6 @@
 """Labels, templates and a model go in; the key of the object with their embeddings comes out."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -16,15 +15,15 @@ from gateway.database import Database
 from gateway.label_definitions import digest
 from gateway.prompts import PromptsUnavailable
 from gateway.registry import Manifests
+from runtime.artefacts import ArtefactCache
+from runtime.lru import Lru
 from runtime.objects import ObjectStore
 from zero_shot import label_set, prompts
-from zero_shot.label_set import Embeddings
+from zero_shot.label_set import Embeddings, LabelSet
 
 log = structlog.get_logger(__name__)
 
 KEPT_KEYS = 4_096
-# Long enough for a set of usual size; behind a large one it is better to come again.
-TWIN_PATIENCE_S = 10.0
 
 SELECT = "SELECT label_set_key FROM label_matrices WHERE definition = %s AND manifest_key = %s"
 # The first matrix stays: a second one of the same texts may differ in its last bits.
@@ -33,6 +32,13 @@ INSERT INTO label_matrices (definition, manifest_key, label_set_key, templates)
 VALUES (%s, %s, %s, %s)
 ON CONFLICT (definition, manifest_key) DO UPDATE SET definition = EXCLUDED.definition
 RETURNING label_set_key"""
+
+
+class MatrixCache(ArtefactCache[LabelSet]):
+    """The matrices themselves, by their keys; those of up to `kept_bytes` of memory are kept."""
+
+    def __init__(self, objects: ObjectStore, kept_bytes: int) -> None:
+        super().__init__(objects, label_set.decode, kept_bytes, lambda kept: kept.memory_bytes)
 
 
 class Model(Protocol):
@@ -60,13 +66,14 @@ class LabelMatrices:
         objects: ObjectStore,
         manifests: Manifests,
         embedder: Embedder,
-        twin_patience_s: float = TWIN_PATIENCE_S,
+        twin_patience_s: float,
     ) -> None:
+        """Behind a large set that is being embedded it is better to come again than to wait."""
         self._database = database
         self._objects = objects
         self._manifests = manifests
         self._embedder = embedder
-        self._known = _Keys(KEPT_KEYS)
+        self._known = Lru(KEPT_KEYS, self._select)
         self._turns = _Turns(twin_patience_s)
 
     def find(
@@ -94,16 +101,20 @@ class LabelMatrices:
         return templates or self._manifests.get(model.manifest_key).templates
 
     def _find(self, definition: str, manifest_key: str) -> str | None:
-        if known := self._known.get((definition, manifest_key)):
-            return known
+        try:
+            return self._known.get((definition, manifest_key))
+        except NeverMade:
+            return None
+
+    def _select(self, made_for: tuple[str, str]) -> str:
         metrics.DB_QUERIES.labels("label_matrix").inc()
         with self._database.statement() as cursor:
-            cursor.execute(SELECT, (definition, manifest_key))
+            cursor.execute(SELECT, made_for)
             row = cursor.fetchone()
         if row is None:
-            return None
+            raise NeverMade
         metrics.LABEL_MATRICES.labels("known").inc()
-        return self._known.put((definition, manifest_key), row[0])
+        return str(row[0])
 
     def _make(
         self, definition: str, model: Model, labels: Sequence[str], templates: Sequence[str]
@@ -122,7 +133,8 @@ class LabelMatrices:
         metrics.LABEL_MATRICES.labels("embedded").inc()
         log.info("labels embedded", action="embed_labels", model=manifest.model,
                  version=manifest.version, labels=len(labels), prompts=len(texts))  # fmt: skip
-        return self._known.put((definition, model.manifest_key), key)
+        self._known.put((definition, model.manifest_key), str(key))
+        return str(key)
 
 
 def _pooled(embeddings: Embeddings, templates: int) -> Embeddings:
@@ -133,27 +145,8 @@ def _pooled(embeddings: Embeddings, templates: int) -> Embeddings:
     return matrix
 
 
-class _Keys:
-    """The least recently used go."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._keys: OrderedDict[tuple[str, str], str] = OrderedDict()
-
-    def get(self, of: tuple[str, str]) -> str | None:
-        with self._lock:
-            if of in self._keys:
-                self._keys.move_to_end(of)
-            return self._keys.get(of)
-
-    def put(self, of: tuple[str, str], key: str) -> str:
-        with self._lock:
-            self._keys[of] = key
-            self._keys.move_to_end(of)
-            while len(self._keys) > self._size:
-                self._keys.popitem(last=False)
-        return key
+class NeverMade(Exception):
+    """Nobody embedded these labels by this model yet."""
 
 
 class _Turns:

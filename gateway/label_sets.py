@@ -85,10 +85,10 @@ def find(cursor: Cursor, name: str) -> LabelSet | None:
     return LabelSet.from_row(row) if row else None
 
 
-def select(cursor: Cursor, after: str, but: str, limit: int) -> list[Summary]:
-    """By name, from the first behind `after`, without the one named `but`."""
+def select(cursor: Cursor, after: str, without: str, limit: int) -> list[Summary]:
+    """By name, from the first behind `after`, and none named `without`."""
     metrics.DB_QUERIES.labels("label_sets").inc()
-    cursor.execute(LIST, (after, but, limit))
+    cursor.execute(LIST, (after, without, limit))
     return [Summary.from_row(row) for row in cursor.fetchall()]
 
 

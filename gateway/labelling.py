@@ -10,8 +10,10 @@ from gateway.database import Database
 from gateway.label_choice import LabelChoice
 from gateway.label_definitions import AD_HOC, Definition, check_prompts
 from gateway.label_matrices import LabelMatrices
-from gateway.problems import Unusable
+from gateway.problems import Conflict, Unusable
+from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Registry
+from runtime.triton import ModelUnknown
 
 REMEMBERED_S = 5.0  # so long may another process still take a set that was deleted here
 MAX_REMEMBERED = 1_000
@@ -50,7 +52,10 @@ class Labelling:
         return self._answering(model, name, key) if key else None
 
     def embedded(self, choice: LabelChoice, model: ActiveModel | None = None) -> ActiveModel:
-        """As `known`, for as long as the embedding takes. Raises PromptsUnavailable."""
+        """As `known`, for as long as the embedding takes.
+
+        Raises PromptsUnavailable, or Conflict where `model` is not served any more.
+        """
         model = model or self._registry.active()
         name, definition = choice.label_set, choice.ad_hoc
         if definition:
@@ -58,8 +63,21 @@ class Labelling:
             check_prompts(definition, templates, self._max_prompts)
         else:
             definition = self._definition(name)
-        key = self._matrices.key(model, definition.labels, definition.templates)
+        try:
+            key = self._matrices.key(model, definition.labels, definition.templates)
+        except PromptsUnavailable as exc:
+            if isinstance(exc.__cause__, ModelUnknown) and self._is_retired(model):
+                raise Conflict(
+                    "The model version that saw this image is not served any more, and these "
+                    "labels were never embedded by it. Use labels that were, or upload the image "
+                    "again."
+                ) from exc
+            raise
         return self._answering(model, name, key)
+
+    def _is_retired(self, model: ActiveModel) -> bool:
+        """The active one is only away: it comes back."""
+        return model.manifest_key != self._registry.active().manifest_key
 
     def forget(self, name: str) -> None:
         """The set was made or deleted here."""

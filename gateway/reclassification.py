@@ -10,13 +10,10 @@ from gateway.cache import Cache
 from gateway.database import Database
 from gateway.embeddings import Embedding
 from gateway.images import Image, Status
+from gateway.label_matrices import MatrixCache
 from gateway.problems import Conflict, NotFound
 from gateway.registry import ActiveModel, Manifests
-from runtime.errors import ObjectNotFound, Unavailable
-from runtime.lru import Lru
-from runtime.objects import ObjectStore
-from zero_shot import label_set
-from zero_shot.label_set import BadLabelSet, LabelSet
+from runtime.errors import Unavailable
 from zero_shot.scoring import top_k
 
 COMES_IN_S = 1  # a classification that is on its way, usually
@@ -42,19 +39,16 @@ class Reclassification:
     def __init__(
         self,
         database: Database,
-        objects: ObjectStore,
         cache: Cache,
         manifests: Manifests,
+        matrix_cache: MatrixCache,
         image_base_url: str,
-        label_set_bytes: int,
     ) -> None:
         self._database = database
         self._cache = cache
         self._manifests = manifests
+        self._matrix_cache = matrix_cache
         self._base_url = image_base_url
-        self._label_sets = Lru(
-            label_set_bytes, lambda key: _load(objects, key), lambda loaded: loaded.memory_bytes
-        )
 
     def embedding_of(self, image_id: int) -> tuple[Image, Embedding]:
         """Raises NotFound, Conflict where the image has none (yet), or Retryable."""
@@ -97,7 +91,7 @@ class Reclassification:
 
     def _score(self, scorable: Scorable, answering: ActiveModel, k: int) -> ImageClassified:
         manifest = self._manifests.get(scorable.embedding.model_key)
-        labels = self._label_sets.get(answering.label_set_key)
+        labels = self._matrix_cache.get(answering.label_set_key)
         if labels.embeddings.shape[1:] != scorable.embedding.values.shape:
             raise Unavailable(f"{answering.label_set_key} belongs to another model")
         return ImageClassified(
@@ -116,13 +110,6 @@ def _find_model(cursor: Cursor, manifest_key: str) -> ActiveModel | None:
     cursor.execute(SELECT_DEFAULT, (manifest_key,))
     row = cursor.fetchone()
     return ActiveModel(*row) if row else None
-
-
-def _load(objects: ObjectStore, key: str) -> LabelSet:
-    try:
-        return label_set.decode(objects.get(key))
-    except (ObjectNotFound, BadLabelSet) as exc:  # an operator mends it
-        raise Unavailable(f"{key} cannot be used: {exc}") from exc
 
 
 def _has_none(image: Image) -> Conflict:

@@ -9,12 +9,12 @@ from pathlib import Path
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-from contracts.manifest import Manifest, ManifestError
+from contracts.manifest import Manifest
 from contracts.objects import label_set_key, model_key
 from gateway import metrics
 from gateway.database import Database
-from runtime.errors import ObjectNotFound, Unavailable
-from runtime.lru import Lru
+from runtime.artefacts import ArtefactCache
+from runtime.errors import Unavailable
 from runtime.objects import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -67,22 +67,11 @@ class Registry:
         self._read_at_s = time.monotonic()
 
 
-class Manifests:
-    """What is at a content address never changes, so each manifest is fetched once."""
+class Manifests(ArtefactCache[Manifest]):
+    """The manifests of models, by their keys."""
 
     def __init__(self, objects: ObjectStore) -> None:
-        self._objects = objects
-        self._loaded = Lru(KEPT_MANIFESTS, self._load)
-
-    def get(self, manifest_key: str) -> Manifest:
-        """Raises Unavailable, also for one that is gone or not of this version."""
-        return self._loaded.get(manifest_key)
-
-    def _load(self, manifest_key: str) -> Manifest:
-        try:
-            return Manifest.from_json(self._objects.get(manifest_key))
-        except (ObjectNotFound, ManifestError) as exc:  # an operator mends it
-            raise Unavailable(f"the manifest {manifest_key} cannot be used: {exc}") from exc
+        super().__init__(objects, Manifest.from_json, KEPT_MANIFESTS)
 
 
 def register(

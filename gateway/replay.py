@@ -33,6 +33,9 @@ WHERE id IN (SELECT id FROM images WHERE {IS_CHOSEN} AND updated_at < %(started)
              ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED)
 RETURNING id"""  # noqa: S608
 
+# What failed just now is dated up to a millisecond ahead: see gateway.images.LATER.
+STARTED = "SELECT clock_timestamp() + interval '1 millisecond'"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -59,7 +62,7 @@ class Replay:
     def run(self, choice: Choice) -> Iterator[int]:
         """Yields the number of images put back so far, after each batch. Raises Retryable."""
         with self._database.statement() as cursor:
-            cursor.execute("SELECT clock_timestamp()")
+            cursor.execute(STARTED)
             (started,) = cursor.fetchone() or (None,)
         replayed = 0
         while True:

@@ -10,13 +10,11 @@ from gateway import images, metrics, notifications, registry, resource
 from gateway.cache import Cache
 from gateway.database import Database
 from gateway.label_definitions import Definition
-from gateway.label_matrices import LabelMatrices
+from gateway.label_matrices import LabelMatrices, MatrixCache
 from gateway.registry import ActiveModel
-from runtime.errors import ObjectNotFound, Retryable, Unavailable
+from runtime.artefacts import BadArtefact
+from runtime.errors import Retryable, Unavailable
 from runtime.lifecycle import Lifecycle
-from runtime.objects import ObjectStore
-from zero_shot import label_set
-from zero_shot.label_set import BadLabelSet
 
 log = structlog.get_logger(__name__)
 
@@ -64,14 +62,14 @@ class Repointer:
         self,
         database: Database,
         cache: Cache,
-        objects: ObjectStore,
         matrices: LabelMatrices,
+        matrix_cache: MatrixCache,
         image_base_url: str,
     ) -> None:
         self._database = database
         self._cache = cache
-        self._objects = objects
         self._matrices = matrices
+        self._matrix_cache = matrix_cache
         self._base_url = image_base_url
 
     def run(self, lifecycle: Lifecycle, interval_s: float) -> None:
@@ -127,8 +125,8 @@ class Repointer:
             cursor.execute(SELECT_TEMPLATES, (asked.model_key, asked.label_set_key))
             row = cursor.fetchone()
         try:
-            labels = label_set.decode(self._objects.get(asked.label_set_key)).labels
-        except (ObjectNotFound, BadLabelSet) as exc:
+            labels = self._matrix_cache.get(asked.label_set_key).labels
+        except BadArtefact as exc:
             raise LabelsLost(_lost(asked)) from exc
         if row is None:
             raise LabelsLost(_lost(asked))

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import metrics, problems
-from gateway.api import embeddings, label_sets, operations, results, uploads
+from gateway.api import embeddings, label_sets, operations, problem_json, results, uploads
 from gateway.api.state import Services
 from runtime.errors import Permanent, Retryable, StorageFull
 
@@ -50,7 +50,7 @@ def create(
         ],
     )
     app.state.services = services
-    problems.install(app)
+    problem_json.install(app)
     app.add_exception_handler(StorageFull, _answer_full)
     app.add_exception_handler(Retryable, _answer_retryable)
     app.add_exception_handler(Permanent, _answer_permanent)
@@ -61,17 +61,17 @@ def create(
 
 
 async def _answer_full(request: Request, _exc: Exception) -> Response:
-    return await problems.answer(
-        request, problems.StorageFull("There is no room left to store the image; nothing was kept.")
+    return await problem_json.answer(
+        request, problems.StorageFull("There is no room left to store this; nothing was kept.")
     )
 
 
 async def _answer_permanent(request: Request, exc: Exception) -> Response:
-    return await problems.answer(request, problems.Unusable(f"This cannot be stored: {exc}"))
+    return await problem_json.answer(request, problems.Unusable(f"This cannot be stored: {exc}"))
 
 
 async def _answer_retryable(request: Request, exc: Exception) -> Response:
-    return await problems.answer(
+    return await problem_json.answer(
         request, problems.Overloaded("A part of the service is not available; try again shortly.")
     )
 

@@ -8,16 +8,12 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from contracts.events import MAX_IMAGE_ID
 from gateway import problems
-from gateway.api.json_body import JSON, parse_object, read_json
-from gateway.api.labels import text_model_away
+from gateway.api import labels, problem_json
+from gateway.api.json_body import JSON, PROBLEM_EXAMPLES, parse_object, read_json
 from gateway.api.schemas import ClassificationRequest, EmbeddingResource, ImageResource
 from gateway.api.state import Services, services
 from gateway.label_choice import PARAMETERS, LabelChoice, chosen_in_json
-from gateway.problems import Conflict, Unusable
-from gateway.prompts import PromptsUnavailable
-from gateway.reclassification import Scorable
-from gateway.registry import ActiveModel
-from runtime.triton import ModelUnknown
+from gateway.problems import Unusable
 
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
 
@@ -31,10 +27,15 @@ ImageId = Annotated[
 ]
 App = Annotated[Services, Depends(services)]
 
-READ_PROBLEMS = problems.documented(
-    problems.NotFound, problems.Conflict, problems.Unusable, problems.Overloaded
+READ_PROBLEMS = problem_json.documented(
+    problems.NotFound,
+    problems.Conflict,
+    problems.Unusable,
+    problems.Overloaded,
+    instance="/api/v1/images/7/embedding",
+    examples={problems.Unusable: "Correct image_id: see errors."},
 )
-CLASSIFY_PROBLEMS = problems.documented(
+CLASSIFY_PROBLEMS = problem_json.documented(
     problems.Malformed,
     problems.NotFound,
     problems.TooSlow,
@@ -44,6 +45,8 @@ CLASSIFY_PROBLEMS = problems.documented(
     problems.Unusable,
     problems.Overloaded,
     problems.StorageFull,
+    instance="/api/v1/images/7/classify",
+    examples=PROBLEM_EXAMPLES,
 )
 # Read from the request as a stream, which FastAPI cannot describe by itself.
 REQUEST_BODY: dict[str, Any] = {
@@ -78,13 +81,15 @@ def get_embedding(app: App, image_id: ImageId) -> Response:
 async def classify_image(request: Request, app: App, image_id: ImageId) -> Response:
     """Label a COMPLETED image again, from its embedding: with other labels, or more of them.
 
-    The model version that saw the image answers, whichever is active now. `{}` asks for its own
-    labels. The new labels replace the old ones unless `save` is false.
+    The model version that saw the image answers, whichever is active now; `{}` asks for that
+    model's own label set. The new labels replace the old ones unless `save` is false.
     """
     data = await read_json(request, app.json_limits)
     asked = await app.threads.run(_asked, data)
     scorable = await app.threads.run(app.reclassification.scorable, image_id)
-    answering = await _answering(app, asked.choice, scorable)
+    answering = scorable.model  # with its own labels
+    if asked.choice:
+        answering = await labels.answering(app, asked.choice, scorable.model)
     how = app.reclassification.classify if asked.save else app.reclassification.preview
     return Response(await app.threads.run(how, scorable, answering, asked.top_k), media_type=JSON)
 
@@ -107,21 +112,3 @@ def _asked(data: bytes) -> _Asked:
     if not isinstance(save, bool):
         raise Unusable(f"{SAVE} must be true or false.")
     return _Asked(chosen_in_json(fields), top_k, save)
-
-
-async def _answering(app: Services, choice: LabelChoice | None, scorable: Scorable) -> ActiveModel:
-    """The labels' matrix by the image's model, made now if it never was."""
-    if choice is None:
-        return scorable.model
-    known = await app.threads.run(app.labelling.known, choice, scorable.model)
-    if known is not None:
-        return known
-    try:
-        return await app.embedding.run(app.labelling.embedded, choice, scorable.model)
-    except PromptsUnavailable as exc:
-        if isinstance(exc.__cause__, ModelUnknown):
-            raise Conflict(
-                "The model version that saw this image is not served any more, and these labels "
-                "were never embedded by it. Use labels that were, or upload the image again."
-            ) from exc
-        raise text_model_away() from exc

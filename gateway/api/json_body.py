@@ -10,9 +10,21 @@ from typing import Any
 from starlette.requests import Request
 
 from gateway.api.body import Body, Pace
-from gateway.problems import Malformed, TooLarge, UnsupportedType, Unusable
+from gateway.problems import (
+    Malformed,
+    Problem,
+    TooLarge,
+    UnsupportedType,
+    Unusable,
+)
 
 JSON = "application/json"
+PROBLEM_EXAMPLES: dict[type[Problem], str] = {
+    Malformed: "The body is not JSON: Expecting value: line 1 column 1 (char 0).",
+    TooLarge: "The body is larger than 3000000 bytes (GATEWAY_MAX_JSON_BYTES). Send less at once.",
+    UnsupportedType: f"Send the body as {JSON}, and say so in Content-Type.",
+    Unusable: "labels[1] is labels[0] again: 'cat'.",
+}
 MAX_DIGITS = 20  # of a whole number: 2^64 has 20; long ones take quadratic time to read
 MAX_KEY_CHARS_SHOWN = 40
 

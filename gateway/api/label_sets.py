@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from gateway import problems, resource
-from gateway.api.json_body import JSON, parse_object, read_json
+from gateway.api import problem_json
+from gateway.api.json_body import JSON, PROBLEM_EXAMPLES, parse_object, read_json
 from gateway.api.labels import text_model_away
 from gateway.api.schemas import LabelSetDefinition, LabelSetPage, LabelSetResource
 from gateway.api.state import Services, services
@@ -28,6 +29,18 @@ REQUEST_BODY: dict[str, Any] = {
         "content": {JSON: {"schema": LabelSetDefinition.model_json_schema()}},
     }
 }
+EXAMPLES: dict[type[problems.Problem], str] = {
+    **PROBLEM_EXAMPLES,
+    problems.NotFound: "There is no label set 'birds'.",
+    problems.Conflict: "There is a label set 'birds' already, with other labels or templates. "
+    "Choose another name, or delete it first.",
+}
+NAMED_EXAMPLES: dict[type[problems.Problem], str] = {
+    problems.NotFound: EXAMPLES[problems.NotFound],
+    problems.Unusable: "Correct name: see errors.",
+    problems.Conflict: "'birds' is the model's own label set; it cannot be deleted.",
+}
+NAMED = f"{router.prefix}/birds"
 READ_PROBLEMS = (problems.NotFound, problems.Unusable, problems.Overloaded)
 
 
@@ -38,7 +51,7 @@ READ_PROBLEMS = (problems.NotFound, problems.Unusable, problems.Overloaded)
     openapi_extra=REQUEST_BODY,
     responses={
         200: {"model": LabelSetResource, "description": "The same label set was there already."},
-        **problems.documented(
+        **problem_json.documented(
             problems.Malformed,
             problems.TooSlow,
             problems.Conflict,
@@ -47,6 +60,8 @@ READ_PROBLEMS = (problems.NotFound, problems.Unusable, problems.Overloaded)
             problems.Unusable,
             problems.Overloaded,
             problems.StorageFull,
+            instance=router.prefix,
+            examples=EXAMPLES,
         ),
     },
 )
@@ -62,13 +77,22 @@ async def create_label_set(request: Request, app: App) -> Response:
     if found is not None:
         return _answer(found, 200)
     try:
-        made, is_new = await app.embedding.run(app.label_catalogue.create, name, definition)
+        made, is_new = await app.embedding_threads.run(app.label_catalogue.create, name, definition)
     except PromptsUnavailable as exc:
         raise text_model_away() from exc
     return _answer(made, 201 if is_new else 200)
 
 
-@router.get("", response_model=LabelSetPage, responses=problems.documented(*READ_PROBLEMS[1:]))
+@router.get(
+    "",
+    response_model=LabelSetPage,
+    responses=problem_json.documented(
+        problems.Unusable,
+        problems.Overloaded,
+        instance=router.prefix,
+        examples={problems.Unusable: "Correct limit: see errors."},
+    ),
+)
 def list_label_sets(
     app: App,
     cursor: Annotated[
@@ -87,7 +111,9 @@ def list_label_sets(
 
 
 @router.get(
-    "/{name}", response_model=LabelSetResource, responses=problems.documented(*READ_PROBLEMS)
+    "/{name}",
+    response_model=LabelSetResource,
+    responses=problem_json.documented(*READ_PROBLEMS, instance=NAMED, examples=NAMED_EXAMPLES),
 )
 def get_label_set(app: App, name: Name) -> Response:
     """One label set with all its labels."""
@@ -97,7 +123,9 @@ def get_label_set(app: App, name: Name) -> Response:
 @router.delete(
     "/{name}",
     status_code=204,
-    responses=problems.documented(problems.Conflict, *READ_PROBLEMS),
+    responses=problem_json.documented(
+        problems.Conflict, *READ_PROBLEMS, instance=NAMED, examples=NAMED_EXAMPLES
+    ),
 )
 def delete_label_set(app: App, name: Name) -> None:
     """Delete a label set; images that were uploaded with it keep it.

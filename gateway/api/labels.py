@@ -57,16 +57,19 @@ def choice_of(request: Request, upload: Upload) -> LabelChoice | None:
     return chosen(upload.fields, query)
 
 
-async def answering(app: Services, choice: LabelChoice) -> ActiveModel:
-    """The active model with the chosen labels, embedded now if they never were.
+async def answering(
+    app: Services, choice: LabelChoice, model: ActiveModel | None = None
+) -> ActiveModel:
+    """`model`, or else the active one, with the chosen labels, embedded now if they never were.
 
-    Raises Unusable for what cannot be chosen, Overloaded while it cannot be embedded.
+    Raises Unusable for what cannot be chosen, Overloaded while it cannot be embedded, Conflict
+    where `model` is not served any more.
     """
-    known = await app.threads.run(app.labelling.known, choice)
+    known = await app.threads.run(app.labelling.known, choice, model)
     if known is not None:
         return known
     try:
-        return await app.embedding.run(app.labelling.embedded, choice)
+        return await app.embedding_threads.run(app.labelling.embedded, choice, model)
     except PromptsUnavailable as exc:
         raise text_model_away() from exc
 

@@ -23,7 +23,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway.problems import MEDIA_TYPE
+from gateway.api.problem_json import MEDIA_TYPE
 
 # Chunk sizes and trailers are neither headers nor body. A chunk of one byte costs five of framing;
 # beyond this and the bound on headers, a body is nothing but framing.

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from contracts.events import MAX_IMAGE_ID
 from contracts.objects import IMAGES_PREFIX
 from gateway import images, listing, problems, resource
+from gateway.api import problem_json
 from gateway.api.schemas import ImagePage, ImageResource
 from gateway.api.state import Services, services
 from gateway.images import Image, Status
@@ -27,7 +28,7 @@ ImageId = Annotated[
 ]
 App = Annotated[Services, Depends(services)]
 
-NOT_FOUND = problems.documented(problems.NotFound, problems.Unusable, problems.Overloaded)
+NOT_FOUND = problem_json.documented(problems.NotFound, problems.Unusable, problems.Overloaded)
 CONTENT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -75,7 +76,7 @@ async def _until_terminal(app: Services, image_id: int, wait_s: float) -> bytes 
             await expectation.wait(min(left_s, WAIT_POLL_S))
 
 
-@router.get("/api/v1/images", response_model=ImagePage, responses=problems.documented(
+@router.get("/api/v1/images", response_model=ImagePage, responses=problem_json.documented(
     problems.Unusable, problems.Overloaded))  # fmt: skip
 def list_images(
     app: App,

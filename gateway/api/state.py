@@ -1,4 +1,4 @@
-"""What the routes need, wired in gateway/bootstrap.py and reached through FastAPI's Depends."""
+"""What the routes need, wired in gateway/api/bootstrap.py and reached through FastAPI's Depends."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Services:
     waiting: Waiting
     readiness: Readiness
     threads: RequestThreads
-    embedding: RequestThreads
+    embedding_threads: RequestThreads
     body_limits: BodyLimits
     json_limits: JsonLimits
     image_limits: Limits

@@ -9,12 +9,11 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
 from gateway import metrics, problems, resource
-from gateway.api import labels
+from gateway.api import labels, problem_json
 from gateway.api.multipart import Upload, read_upload
 from gateway.api.schemas import AcceptedImage
 from gateway.api.state import Services, services
 from gateway.images import Image
-from gateway.registry import ActiveModel
 from gateway.validation import InspectedImage, inspect
 
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
@@ -58,7 +57,7 @@ REQUEST_BODY: dict[str, Any] = {
     status_code=201,
     response_model=AcceptedImage,
     openapi_extra=REQUEST_BODY,
-    responses=problems.documented(
+    responses=problem_json.documented(
         problems.Malformed,
         problems.TooSlow,
         problems.TooLarge,
@@ -106,16 +105,17 @@ async def _accepted(app: Services, request: Request, upload: Upload, trace_id: s
     choice = labels.choice_of(request, upload)
     if choice is None:  # the usual case takes one turn of a thread
         return await app.threads.run(_accept, app, upload, trace_id)
-    await app.threads.run(_inspected, app, upload)  # nothing is embedded for a bad upload
+    # Nothing is embedded for a bad upload.
+    picture, description = await app.threads.run(_inspected, app, upload)
     answering = await labels.answering(app, choice)
-    return await app.threads.run(_accept, app, upload, trace_id, answering)
+    return await app.threads.run(
+        app.submission.submit, picture, upload.filename, description, trace_id, answering
+    )
 
 
-def _accept(
-    app: Services, upload: Upload, trace_id: str, answering: ActiveModel | None = None
-) -> Image:
+def _accept(app: Services, upload: Upload, trace_id: str) -> Image:
     picture, description = _inspected(app, upload)
-    return app.submission.submit(picture, upload.filename, description, trace_id, answering)
+    return app.submission.submit(picture, upload.filename, description, trace_id)
 
 
 def _inspected(app: Services, upload: Upload) -> tuple[InspectedImage, str | None]:

@@ -8,7 +8,7 @@ import pytest
 from gateway.database import Database
 from gateway.label_catalogue import LabelCatalogue
 from gateway.label_definitions import Definition
-from gateway.label_matrices import LabelMatrices
+from gateway.label_matrices import LabelMatrices, MatrixCache
 from gateway.problems import Conflict, NotFound, Unusable
 from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Manifests, Registry, register
@@ -52,8 +52,9 @@ def catalogue(
     del model
     manifests = Manifests(objects)
     matrices = LabelMatrices(database, objects, manifests, embedder, 1)
+    kept = MatrixCache(objects, 0)
     return LabelCatalogue(
-        database, objects, Registry(database), manifests, matrices, MAX_PROMPTS, changed.append
+        database, Registry(database), manifests, matrices, kept, MAX_PROMPTS, changed.append
     )
 
 
@@ -111,8 +112,9 @@ def test_pages_hold_every_set_once(
     for name in [*names[::-1], OWN]:  # the last is hidden by the model's own
         rows.execute(database, "INSERT INTO label_sets VALUES (%s, '{x,y,z}')", name)
     seen, cursor = [], None
-    for _ in range(-(-len(names) // limit)):  # no page is empty
+    for _ in range(-(-(1 + len(names)) // limit)):  # no page is empty
         page, cursor = catalogue.page(cursor, limit)
+        assert len(page) <= limit
         seen += page
     assert cursor is None
     assert [each.name for each in seen] == [OWN, *names]

@@ -46,6 +46,7 @@ def test_what_is_chosen(in_form: bool, given: dict[str, str], expected: LabelCho
         ({"labels": "a,b,"}, {}, r"labels\[2\] is empty"),
         ({"labels": "a,b, a"}, {}, r"labels\[2\] is labels\[0\] again"),
         ({"labels": "a,b\n"}, {}, "control character"),
+        ({"labels": ' ["cat", "dog"]'}, {}, "is a JSON list"),
         ({"labels": MANY}, {}, "labels has 1001 entries; send 1 to 1000"),
         ({"labels": "a", "templates": ""}, {}, "templates has 0 entries"),
         ({"labels": "a", "templates": "a {},b {}"}, {}, "exactly one"),

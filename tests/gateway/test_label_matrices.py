@@ -205,5 +205,5 @@ def test_a_manifest_that_is_gone_is_for_the_operator(
     matrices: LabelMatrices, model: ActiveModel, objects: ObjectStore
 ) -> None:
     objects.delete(model.manifest_key)
-    with pytest.raises(Unavailable, match="manifest"):
+    with pytest.raises(Unavailable, match=rf"{model.manifest_key} cannot be used"):
         matrices.key(model, LABELS, None)

@@ -11,10 +11,11 @@ from gateway.label_choice import LabelChoice
 from gateway.label_definitions import Definition
 from gateway.label_matrices import LabelMatrices
 from gateway.labelling import REMEMBERED_S, Labelling
-from gateway.problems import Unusable
+from gateway.problems import Conflict, Unusable
 from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Manifests, Registry, register
 from runtime.objects import ObjectStore
+from runtime.triton import ModelUnknown
 from tests.gateway import rows
 from tests.gateway.prompts import Embedder
 from tests.gateway.test_registry import exported
@@ -148,6 +149,25 @@ def test_another_model_answers_with_matrices_of_its_own(
     assert labelling.known(LabelChoice("pets")) is None
     answering = labelling.embedded(LabelChoice("pets"))
     assert answering.manifest_key == newer.manifest_key != old.manifest_key
+
+
+def unknown() -> None:
+    raise PromptsUnavailable("unknown") from ModelUnknown("version 1")
+
+
+def test_a_version_that_triton_does_not_know_is_away_while_it_is_active_and_else_retired(
+    labelling: Labelling, model: ActiveModel, embedder: Embedder, database: Database,
+    objects: ObjectStore, tmp_path: Path,
+) -> None:  # fmt: skip
+    older = register(database, objects, exported(tmp_path / "older", "0"))
+    assert register(database, objects, exported(tmp_path / "again")) == model
+    embedder.before = unknown
+    birds = LabelChoice(None, Definition(("bird",)))
+    for active in (None, model):
+        with pytest.raises(PromptsUnavailable):
+            labelling.embedded(birds, active)
+    with pytest.raises(Conflict, match="not served any more"):
+        labelling.embedded(birds, older)
 
 
 def test_too_many_ad_hoc_prompts_are_refused(labelling: Labelling, embedder: Embedder) -> None:

@@ -15,6 +15,7 @@ from gateway import embeddings, images
 from gateway.cache import Cache
 from gateway.database import Database
 from gateway.images import Status
+from gateway.label_matrices import MatrixCache
 from gateway.lookup import Lookup
 from gateway.problems import Conflict, NotFound
 from gateway.reclassification import Reclassification, Scorable
@@ -61,7 +62,8 @@ def model(database: Database, objects: ObjectStore, tmp_path: Path) -> ActiveMod
 
 @pytest.fixture
 def again(database: Database, objects: ObjectStore, cache: Cache) -> Reclassification:
-    return Reclassification(database, objects, cache, Manifests(objects), BASE, KEPT_BYTES)
+    kept = MatrixCache(objects, KEPT_BYTES)
+    return Reclassification(database, cache, Manifests(objects), kept, BASE)
 
 
 @pytest.fixture
@@ -343,6 +345,7 @@ def test_without_redis_it_is_done_all_the_same(
     database: Database, objects: ObjectStore, scorable: Scorable
 ) -> None:
     away = cache_module.connect("redis://127.0.0.1:1/0", 0.1)
-    without = Reclassification(database, objects, away, Manifests(objects), BASE, KEPT_BYTES)
+    kept = MatrixCache(objects, KEPT_BYTES)
+    without = Reclassification(database, away, Manifests(objects), kept, BASE)
     resource = without.classify(scorable, pets(scorable, objects), 5)
     assert Lookup(database, away, BASE).get(scorable.image.id) == resource

@@ -13,7 +13,7 @@ from gateway import bootstrap, images, metrics, outbox, repointing
 from gateway.cache import Cache
 from gateway.database import Database
 from gateway.images import Status
-from gateway.label_matrices import LabelMatrices
+from gateway.label_matrices import LabelMatrices, MatrixCache
 from gateway.notifications import SUBMITTED, TERMINAL, Listener, parse_ids
 from gateway.outbox import Unpublished
 from gateway.prompts import PromptsUnavailable
@@ -52,7 +52,7 @@ def matrices(database: Database, objects: ObjectStore, embedder: Embedder) -> La
 def repointer(
     database: Database, cache: Cache, objects: ObjectStore, matrices: LabelMatrices
 ) -> Repointer:
-    return Repointer(database, cache, objects, matrices, BASE)
+    return Repointer(database, cache, matrices, MatrixCache(objects, 0), BASE)
 
 
 Version = Callable[[str], ActiveModel]

@@ -54,6 +54,16 @@ def test_weight_is_what_is_bounded(asked: list[str], loaded: list[str]) -> None:
     assert loads.keys == loaded
 
 
+def test_what_is_put_needs_no_loading_and_has_its_weight() -> None:
+    loads = Loads()
+    kept = Lru(4, loads, len)
+    kept.put("aaa", "aaa")
+    assert kept.get("aaa") == "aaa"
+    kept.put("bb", "bb")
+    assert [kept.get("bb"), kept.get("aaa")] == ["bb", "aaa"]
+    assert loads.keys == ["aaa"]
+
+
 def test_a_failure_is_raised_and_not_kept() -> None:
     failures = [OSError("away")]
 

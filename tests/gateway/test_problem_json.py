@@ -12,15 +12,16 @@ from fastapi import Body, FastAPI, Query
 from starlette.requests import ClientDisconnect
 
 from gateway import problems
+from gateway.api import problem_json
 
 SECRET = "postgres://user:hunter2@db"
 
 
 def application() -> FastAPI:
     app = FastAPI()
-    problems.install(app)
+    problem_json.install(app)
 
-    @app.get("/raise/{name}", responses=problems.documented(problems.TooLarge))
+    @app.get("/raise/{name}", responses=problem_json.documented(problems.TooLarge))
     async def fail(name: str) -> None:
         kind = getattr(problems, name)
         raise kind("Do this instead.")
@@ -139,7 +140,7 @@ def test_43_bad_json_gets_a_bounded_answer(content: bytes) -> None:
     answer = call("POST", "/labels", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
-    assert len(answer.json()["errors"]) <= problems.MAX_FIELD_ERRORS
+    assert len(answer.json()["errors"]) <= problem_json.MAX_FIELD_ERRORS
 
 
 @pytest.mark.parametrize("scores", [{f"n{n}": "x" for n in range(10_000)}, {"n" * 10**6: "x"}])
