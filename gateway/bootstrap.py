@@ -161,7 +161,14 @@ def label_matrices(
 ) -> LabelMatrices:
     triton = TritonClient(settings.triton_grpc_address, settings.prompt_timeout_s)
     embedder = PromptEmbedder(triton, lambda: lifecycle.stopping)
-    return LabelMatrices(database, objects, manifests, embedder, settings.embedding_patience_s)
+    return LabelMatrices(
+        database,
+        objects,
+        manifests,
+        embedder,
+        settings.embedding_patience_s,
+        settings.max_prompts,
+    )
 
 
 def database_of(settings: GatewaySettings) -> Database:

@@ -48,7 +48,7 @@ class LabelCatalogue:
         model = self._registry.active()
         if name == model.label_set:
             raise Conflict(f"{name!r} is the model's own label set. Choose another name.")
-        templates = self._matrices.templates(model, definition.templates)
+        templates = self._matrices.templates(model, definition.labels, definition.templates)
         check_prompts(definition, templates, self._max_prompts)
         with self._database.statement() as cursor:
             found = label_sets.find(cursor, name)

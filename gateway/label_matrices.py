@@ -67,6 +67,7 @@ class LabelMatrices:
         manifests: Manifests,
         embedder: Embedder,
         twin_patience_s: float,
+        max_prompts: int,
     ) -> None:
         """Behind a large set that is being embedded it is better to come again than to wait."""
         self._database = database
@@ -75,12 +76,13 @@ class LabelMatrices:
         self._embedder = embedder
         self._known = Lru(KEPT_KEYS, self._select)
         self._turns = _Turns(twin_patience_s)
+        self._max_prompts = max_prompts
 
     def find(
         self, model: Model, labels: Sequence[str], templates: Sequence[str] | None
     ) -> str | None:
         """The key of a matrix that was made before; Triton is not asked. Raises Retryable."""
-        definition = digest(labels, self.templates(model, templates))
+        definition = digest(labels, self.templates(model, labels, templates))
         return self._find(definition, model.manifest_key)
 
     def key(self, model: Model, labels: Sequence[str], templates: Sequence[str] | None) -> str:
@@ -89,16 +91,22 @@ class LabelMatrices:
         Takes as long as the embedding does: see gateway/api/labels.py for who may call it where.
         Raises PromptsUnavailable, then nothing was stored, or another Retryable.
         """
-        resolved = self.templates(model, templates)
+        resolved = self.templates(model, labels, templates)
         definition = digest(labels, resolved)
         # A twin of this call waits for it, and then finds it done.
         with self._turns.of(f"{definition} {model.manifest_key}"):
             found = self._find(definition, model.manifest_key)
             return found or self._make(definition, model, labels, resolved)
 
-    def templates(self, model: Model, templates: Sequence[str] | None) -> Sequence[str]:
-        """Those given, or the model's own. Raises Retryable."""
-        return templates or self._manifests.get(model.manifest_key).templates
+    def templates(
+        self, model: Model, labels: Sequence[str], templates: Sequence[str] | None
+    ) -> Sequence[str]:
+        """Those given, or as many of the model's own as the labels leave room for, at least one.
+
+        So a set that was made under one model can be embedded by any other. Raises Retryable.
+        """
+        own = self._manifests.get(model.manifest_key).templates
+        return templates or own[: max(1, self._max_prompts // len(labels))]
 
     def _find(self, definition: str, manifest_key: str) -> str | None:
         try:
@@ -125,7 +133,8 @@ class LabelMatrices:
         data = label_set.encode(labels, matrix)
         made = label_set_key(data)
         self._objects.put(made, data)
-        own = None if tuple(templates) == manifest.templates else list(templates)
+        are_its_own = tuple(templates) == tuple(self.templates(model, labels, None))
+        own = None if are_its_own else list(templates)
         metrics.DB_QUERIES.labels("label_matrix_insert").inc()
         with self._database.statement() as cursor:
             cursor.execute(INSERT, (definition, model.manifest_key, made, own))

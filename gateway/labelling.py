@@ -59,7 +59,7 @@ class Labelling:
         model = model or self._registry.active()
         name, definition = choice.label_set, choice.ad_hoc
         if definition:
-            templates = self._matrices.templates(model, definition.templates)
+            templates = self._matrices.templates(model, definition.labels, definition.templates)
             check_prompts(definition, templates, self._max_prompts)
         else:
             definition = self._definition(name)

@@ -51,7 +51,7 @@ def catalogue(
 ) -> LabelCatalogue:  # fmt: skip
     del model
     manifests = Manifests(objects)
-    matrices = LabelMatrices(database, objects, manifests, embedder, 1)
+    matrices = LabelMatrices(database, objects, manifests, embedder, 1, 20_000)
     kept = MatrixCache(objects, 0)
     return LabelCatalogue(
         database, Registry(database), manifests, matrices, kept, MAX_PROMPTS, changed.append

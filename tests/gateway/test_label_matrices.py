@@ -1,5 +1,6 @@
 """Label matrices: embedded once a model, kept under their content, found again without Triton."""
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ def make(
     database: Database, objects: ObjectStore, embedder: Embedder
 ) -> Callable[[], LabelMatrices]:
     """Each as another process would have its own."""
-    return lambda: LabelMatrices(database, objects, Manifests(objects), embedder, 0.2)
+    return lambda: LabelMatrices(database, objects, Manifests(objects), embedder, 0.2, 20_000)
 
 
 @pytest.fixture
@@ -65,6 +66,22 @@ def test_the_matrix_is_the_mean_of_each_labels_prompts(
     for label, row in zip(made.labels, made.embeddings, strict=True):
         mean = direction(f"a photo of a {label}", DIM) + direction(f"a {label}", DIM)
         assert np.allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_as_many_of_the_models_own_templates_as_there_is_room_for(
+    database: Database, objects: ObjectStore, tmp_path: Path, embedder: Embedder
+) -> None:
+    folder = exported(tmp_path / "many")
+    fields = json.loads((folder / "manifest.json").read_text())
+    templates = ["{}", "a {}", "the {}", "my {}"]
+    (folder / "manifest.json").write_text(json.dumps({**fields, "templates": templates}))
+    many = register(database, objects, folder)
+    matrices = LabelMatrices(database, objects, Manifests(objects), embedder, 1, max_prompts=7)
+    for labels, texts in ((2, 6), (3, 6), (7, 7), (9, 9)):
+        matrices.key(many, [str(label) for label in range(labels)], None)
+        assert len(embedder.calls[-1]) == texts
+    matrices.key(many, ["0", "1"], templates)
+    assert len(embedder.calls[-1]) == 8  # the caller's own are taken as they are
 
 
 def test_equal_labels_are_embedded_once_whoever_asks(
@@ -146,7 +163,7 @@ def test_twins_wait_for_each_other_and_others_do_not(
 ) -> None:
     let_go = threading.Event()
     embedder = Embedder(lambda: assert_(let_go.wait(10)))
-    matrices = LabelMatrices(database, objects, Manifests(objects), embedder, 10)
+    matrices = LabelMatrices(database, objects, Manifests(objects), embedder, 10, 20_000)
     keys: list[str] = []
     threads = [
         threading.Thread(target=lambda: keys.append(matrices.key(model, LABELS, None)))
@@ -196,7 +213,7 @@ def test_prompts_that_cancel_each_other_out_are_no_label(
             rows[0, 0], rows[1, 0] = 1, -1
             return rows
 
-    matrices = LabelMatrices(database, objects, Manifests(objects), Opposites(), 1)
+    matrices = LabelMatrices(database, objects, Manifests(objects), Opposites(), 1, 20_000)
     with pytest.raises(PromptsUnavailable, match="direction"):
         matrices.key(model, ["cat"], TEMPLATES)
 

@@ -54,7 +54,7 @@ def labelling(
     database: Database, objects: ObjectStore, model: ActiveModel, embedder: Embedder, clock: Clock
 ) -> Labelling:
     del model
-    matrices = LabelMatrices(database, objects, Manifests(objects), embedder, 1)
+    matrices = LabelMatrices(database, objects, Manifests(objects), embedder, 1, 20_000)
     return Labelling(database, Registry(database), matrices, MAX_PROMPTS, clock)
 
 

@@ -45,7 +45,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture
 def matrices(database: Database, objects: ObjectStore, embedder: Embedder) -> LabelMatrices:
-    return LabelMatrices(database, objects, Manifests(objects), embedder, 1)
+    return LabelMatrices(database, objects, Manifests(objects), embedder, 1, 20_000)
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_labels_nobody_knows_any_more_fail_in_words_and_can_be_replayed(
     assert replay.count(Choice()) == {MODEL_GONE: 1}
     assert list(replay.run(Choice())) == [1]
     if missing == "row":
-        matrices = LabelMatrices(database, objects, Manifests(objects), Embedder(), 1)
+        matrices = LabelMatrices(database, objects, Manifests(objects), Embedder(), 1, 20_000)
         matrices.key(old, PETS, None)
     objects.put(asked.label_set_key, kept)
     assert repointer.repoint() == 1
