@@ -34,6 +34,6 @@ class DispatcherSettings(
     breaker_open_s: float = Field(default=0.5, gt=0, description="doubles while Triton stays down")
     breaker_open_cap_s: float = Field(default=5.0, gt=0)
     model_grace_s: float = Field(
-        default=30.0, gt=0, description="how long a version unknown to a ready Triton may come back"
+        default=5.0, gt=0, description="how long a version unknown to a ready Triton may come back"
     )
     drain_grace_s: float = Field(default=15.0, gt=0)

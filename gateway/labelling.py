@@ -56,24 +56,27 @@ class Labelling:
 
         Raises PromptsUnavailable, or Conflict where `model` is not served any more.
         """
-        model = model or self._registry.active()
+        answered_by = model or self._registry.active()
         name, definition = choice.label_set, choice.ad_hoc
         if definition:
-            templates = self._matrices.templates(model, definition.labels, definition.templates)
+            templates = self._matrices.templates(
+                answered_by, definition.labels, definition.templates
+            )
             check_prompts(definition, templates, self._max_prompts)
         else:
             definition = self._definition(name)
         try:
-            key = self._matrices.key(model, definition.labels, definition.templates)
+            key = self._matrices.key(answered_by, definition.labels, definition.templates)
         except PromptsUnavailable as exc:
-            if isinstance(exc.__cause__, ModelUnknown) and self._is_retired(model):
+            # The active one may be replaced meanwhile: an upload's next try meets its successor.
+            if model and isinstance(exc.__cause__, ModelUnknown) and self._is_retired(model):
                 raise Conflict(
                     "The model version that saw this image is not served any more, and these "
                     "labels were never embedded by it. Use labels that were, or upload the image "
                     "again."
                 ) from exc
             raise
-        return self._answering(model, name, key)
+        return self._answering(answered_by, name, key)
 
     def _is_retired(self, model: ActiveModel) -> bool:
         """The active one is only away: it comes back."""

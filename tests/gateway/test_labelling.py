@@ -170,6 +170,22 @@ def test_a_version_that_triton_does_not_know_is_away_while_it_is_active_and_else
         labelling.embedded(birds, older)
 
 
+def test_an_upload_that_meets_a_change_of_model_may_try_again(
+    labelling: Labelling, embedder: Embedder, database: Database, objects: ObjectStore,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("gateway.registry.REFRESH_S", 0.0)
+    newer = exported(tmp_path / "newer", "2")
+
+    def changed() -> None:
+        register(database, objects, newer)
+        unknown()
+
+    embedder.before = changed
+    with pytest.raises(PromptsUnavailable):
+        labelling.embedded(LabelChoice(None, Definition(("bird",))))
+
+
 def test_too_many_ad_hoc_prompts_are_refused(labelling: Labelling, embedder: Embedder) -> None:
     with pytest.raises(Unusable, match="GATEWAY_MAX_PROMPTS"):
         labelling.embedded(LabelChoice(None, Definition(("a", "b"), ("1 {}", "2 {}"))))
