@@ -18,17 +18,18 @@ TAG names the tag whose colours and activation function the file was trained wit
 not plain CLIP's. It takes a minute or two.
 """
 
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from build.exporting import options as command_line
-from build.exporting import repository
+from build.exporting import repository, tensorrt_engine
 from build.exporting.options import Options
 from build.exporting.refusal import FAILED, CannotExport
 
-INTERRUPTED = 130  # as shells say it
+INTERRUPTED, TERMINATED = 130, 143  # as shells say it
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,11 +41,14 @@ def main(arguments: Sequence[str]) -> int:
             print(repository.activate(options.output, options.activate_version))
         else:
             export(options)
-    except (CannotExport, OSError) as exc:
+    except CannotExport as exc:
         print(f"export_tensorrt: {exc}", file=sys.stderr)
-        return exc.exit_code if isinstance(exc, CannotExport) else FAILED
+        return exc.exit_code
+    except OSError as exc:
+        print(f"export_tensorrt: {repository.failed(options.output, exc)}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
-        print("export_tensorrt: interrupted; nothing was installed", file=sys.stderr)
+        print("export_tensorrt: interrupted; nothing is left half done", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -52,12 +56,15 @@ def main(arguments: Sequence[str]) -> int:
 def export(options: Options) -> None:
     """Raises CannotExport, or OSError where the disk is full; then nothing was installed."""
     repository.check(options.output)
+    if options.runtime == "tensorrt":
+        tensorrt_engine.check(options.plan_cache, options.compute_capability)
     print(f"{options.model} to {options.runtime} {options.precision}:")
 
     # Imported here: PyTorch takes seconds, and a mistyped option should not.
     from build.exporting import (
         checkpoint,
         converted,
+        float32_text,
         gate,
         graph,
         label_set,
@@ -83,15 +90,16 @@ def export(options: Options) -> None:
             has_fixed_length=options.runtime == "tensorrt",
         )
 
-    with stages.of("label set"):
-        labels = label_set.of(clip, tokens, options.templates)
-
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         scratch = Path(folder)
 
         with stages.of("ONNX graphs"):
             in_half = options.precision == "fp16"
             graphs = graph.of(clip, tokens, in_half=in_half, scratch=scratch / "onnx")
+
+        with stages.of("label set"):
+            engine = float32_text.engine(clip, tokens, graphs)
+            labels = label_set.of(clip, tokens, engine, options.templates)
 
         with stages.of("model files"):
             prepare = preprocessing.served_by(options.output)
@@ -130,8 +138,10 @@ def serve(options: Options, version: str, not_run: str | None) -> None:
     except CannotExport as exc:
         if options.activate:
             raise
-        print(f"installed, but not activated: {exc}")
+        print(exc)
 
 
 if __name__ == "__main__":
+    # Left to itself it would end the process with gigabytes still in TMPDIR.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,6 @@ import logging
 import pickle
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,13 @@ import torch
 from open_clip.factory import load_state_dict, parse_model_name
 from safetensors import SafetensorError
 
+from build.exporting.clip import Clip, described
 from build.exporting.options import Options
-from build.exporting.preprocessing import RESIZES, Preprocessing
 from build.exporting.refusal import CannotExport, wrong_usage
 
 FORMATS = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 NAMED_AT_MOST = 5
 CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Clip:
-    """`model` and `tokenizer` are open_clip's; `made_from` says in the manifest what they are."""
-
-    name: str
-    model: Any
-    tokenizer: Any
-    preprocessing: Preprocessing
-    context_length: int
-    embedding_dim: int
-    logit_scale: float
-    made_from: dict[str, Any]
-
-    @property
-    def weights_bytes(self) -> int:
-        return sum(each.numel() * each.element_size() for each in self.model.parameters())
 
 
 def load(options: Options) -> Clip:
@@ -57,55 +38,14 @@ def load(options: Options) -> Clip:
     return described(model, tokenizer, parse_model_name(options.model)[1], _made_from(options))
 
 
-def described(model: Any, tokenizer: Any, name: str, made_from: dict[str, Any]) -> Clip:
-    """Raises CannotExport for preprocessing that the services do not do."""
-    how = preprocessing_of(model)
-    with torch.inference_mode():
-        pixels = torch.zeros(1, 3, how.size_px, how.size_px)
-        features = model.encode_image(pixels, normalize=False)
-    return Clip(
-        name=name,
-        model=model,
-        tokenizer=tokenizer,
-        preprocessing=how,
-        context_length=int(tokenizer.context_length),
-        embedding_dim=int(features.shape[-1]),
-        logit_scale=float(model.logit_scale.exp()),
-        made_from=made_from,
-    )
-
-
-def preprocessing_of(model: Any) -> Preprocessing:
-    """Raises CannotExport for preprocessing that the services do not do."""
-    given = model.visual.preprocess_cfg
-    size = given["size"]
-    width, height = (size, size) if isinstance(size, int) else tuple(size)
-    if width != height:
-        raise CannotExport(
-            f"this model sees pictures of {width} x {height}; only squares are served"
-        )
-    if given["resize_mode"] not in RESIZES:
-        raise CannotExport(
-            f"this model resizes pictures by {given['resize_mode']!r}; served are only "
-            + " and ".join(RESIZES)
-        )
-    return Preprocessing(
-        size_px=int(width),
-        resize=given["resize_mode"],
-        interpolation="bilinear" if given["interpolation"] == "bilinear" else "bicubic",
-        mean=tuple(given["mean"]),
-        std=tuple(given["std"]),
-    )
-
-
 def _check_name(name: str) -> None:
     schema, identifier = parse_model_name(name)
     known = open_clip.list_models()
     if schema is not None or identifier.replace("/", "-") in known:
         return
     near = difflib.get_close_matches(identifier, known, n=NAMED_AT_MOST, cutoff=0.4)
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
-    raise wrong_usage(f"open_clip has no model {name!r}.{hint}")
+    hint = f"did you mean {', '.join(near)}?" if near else "open_clip.list_models() has their names"
+    raise wrong_usage(f"open_clip has no model {name!r}: {hint}")
 
 
 def _tag_of(options: Options) -> dict[str, Any]:
@@ -198,7 +138,7 @@ def _check_positions(path: Path, model: Any, weights: dict[str, Any]) -> None:
         if name.endswith("positional_embedding") and given is not None and given.shape != own.shape:
             raise CannotExport(
                 f"{path} does not fit {name}: {list(given.shape)} where this model has "
-                f"{list(own.shape)}; it is of another picture size or text length"
+                f"{list(own.shape)}; it is of another model, picture size or text length"
             )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from build.exporting.tensorrt_engine import Plan
-from contracts.tensors import IMAGE_OUTPUT
+from contracts.tensors import IMAGE_OUTPUT, TEXT_ATTENTION_MASK, TEXT_INPUT_IDS
 from zero_shot.label_set import Embeddings
 
 MEASURED_S = 1.5
@@ -50,10 +50,13 @@ class OnnxRuntimeEngine:
 class OpenVinoEngine:
     """At OpenVINO's own choice of precision, as it is served: bf16 where the CPU has it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, precision: str | None = None) -> None:
         import openvino
 
-        compiled = openvino.Core().compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        properties = {"PERFORMANCE_HINT": "LATENCY"}
+        if precision is not None:
+            properties["INFERENCE_PRECISION_HINT"] = precision
+        compiled = openvino.Core().compile_model(path, "CPU", properties)
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.computes_in = str(precision)
         self._request = compiled.create_infer_request()
@@ -61,6 +64,27 @@ class OpenVinoEngine:
     def run(self, inputs: Inputs) -> Embeddings:
         self._request.infer(dict(inputs))
         return np.array(self._request.get_tensor(IMAGE_OUTPUT).data)
+
+    def seconds_a_run(self, inputs: Inputs) -> float:
+        return _mean_s(self, inputs)
+
+
+class PyTorchEngine:
+    """A text tower in float32 as it is, not converted."""
+
+    computes_in = "f32"
+
+    def __init__(self, tower: Any) -> None:
+        self._tower = tower
+
+    def run(self, inputs: Inputs) -> Embeddings:
+        import torch
+
+        with torch.inference_mode():
+            embeddings: Embeddings = self._tower(
+                *(torch.from_numpy(inputs[name]) for name in (TEXT_INPUT_IDS, TEXT_ATTENTION_MASK))
+            ).numpy()
+        return embeddings
 
     def seconds_a_run(self, inputs: Inputs) -> float:
         return _mean_s(self, inputs)

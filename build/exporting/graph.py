@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from build.exporting import towers
-from build.exporting.checkpoint import Clip
+from build.exporting.clip import Clip
 from build.exporting.refusal import CannotExport
 from build.exporting.tokenizer import TextTokens
 from contracts.tensors import (
@@ -37,6 +37,7 @@ class Graphs:
     text: Path
     size_px: int
     context_length: int
+    in_half: bool
 
 
 def of(clip: Clip, tokens: TextTokens, *, in_half: bool, scratch: Path) -> Graphs:
@@ -50,6 +51,7 @@ def of(clip: Clip, tokens: TextTokens, *, in_half: bool, scratch: Path) -> Graph
         text=text_graph(text, tokens, scratch / TEXT_MODEL / MODEL),
         size_px=how.size_px,
         context_length=tokens.context_length,
+        in_half=in_half,
     )
 
 

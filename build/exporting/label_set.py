@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import open_clip
-import torch
 from tqdm import tqdm
 
-from build.exporting.checkpoint import Clip
+from build.exporting.clip import Clip
+from build.exporting.engine import Engine
 from build.exporting.tokenizer import TextTokens, hold_to
-from build.exporting.towers import text_tower
+from contracts.tensors import TEXT_ATTENTION_MASK, TEXT_INPUT_IDS
 from zero_shot import label_set as label_sets
 from zero_shot import prompts
 from zero_shot.label_set import Embeddings
@@ -49,29 +48,27 @@ class DefaultLabels:
         return label_sets.encode(self.labels, self.matrix)
 
 
-def of(clip: Clip, tokens: TextTokens, templates_name: str) -> DefaultLabels:
-    """Computed in float32. Raises CannotExport where the tokenizer is not open_clip's."""
+def of(clip: Clip, tokens: TextTokens, engine: Engine, templates_name: str) -> DefaultLabels:
+    """`engine` computes in float32. Raises CannotExport where the tokenizer is not open_clip's."""
     labels, filled_in = class_names(), templates(templates_name)
     texts = prompts.fill(labels, filled_in)
     hold_to(tokens.served, clip.tokenizer, texts[:: max(1, len(texts) // COMPARED)])
-    rows = embed(texts, tokens, text_tower(clip.model, tokens.pad_id))
+    rows = embed(texts, tokens, engine)
     return DefaultLabels(labels, filled_in, texts, prompts.pool(rows, len(filled_in)))
 
 
-def embed(texts: Sequence[str], tokens: TextTokens, tower: Any) -> Embeddings:
+def embed(texts: Sequence[str], tokens: TextTokens, engine: Engine) -> Embeddings:
     """float32 [N, D]; texts of like lengths are computed together, with little padding."""
     encoded = tokens.served.encode_batch(list(texts))
     lengths = np.array([sum(each.attention_mask) for each in encoded])
-    ids = torch.tensor([each.ids for each in encoded])
-    masks = torch.tensor([each.attention_mask for each in encoded])
-    rows = np.empty((len(texts), 0), np.float32)
+    ids = np.array([each.ids for each in encoded], np.int64)
+    masks = np.array([each.attention_mask for each in encoded], np.int64)
     order = lengths.argsort()
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    with torch.inference_mode():
-        for batch in tqdm(batches, desc="label set", unit=f" x {BATCH} texts", disable=None):
-            width = lengths[batch].max() if tokens.is_causal else ids.shape[1]
-            found = tower(ids[batch, :width], masks[batch, :width]).numpy()
-            if not rows.size:
-                rows = np.empty((len(texts), found.shape[1]), np.float32)
-            rows[batch] = found
+    found = []
+    for batch in tqdm(batches, desc="label set", unit=f" x {BATCH} texts", disable=None):
+        width = lengths[batch].max() if tokens.is_causal else ids.shape[1]
+        cut = {TEXT_INPUT_IDS: ids[batch, :width], TEXT_ATTENTION_MASK: masks[batch, :width]}
+        found.append(engine.run(cut))
+    rows: Embeddings = np.concatenate(found)[order.argsort()]
     return rows

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from build.exporting import label_set
-from build.exporting.checkpoint import Clip
+from build.exporting.clip import Clip
 from build.exporting.converted import Converted
 from build.exporting.gate import Parity
 from build.exporting.label_set import DefaultLabels

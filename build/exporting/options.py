@@ -44,6 +44,8 @@ class Options:
 def parse(arguments: Sequence[str], description: str) -> Options:
     """Raises CannotExport for options that do not go together."""
     given = _parser(description).parse_args(arguments)
+    if given.compute_capability and given.runtime != "tensorrt":
+        raise wrong_usage("--compute-capability is for --runtime tensorrt, which is not given")
     if given.pretrained is None and given.checkpoint is None and ":" not in given.model:
         given.pretrained = _default_pretrained(given.model)
     return Options(

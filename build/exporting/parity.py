@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from build.exporting import gate
-from build.exporting.checkpoint import Clip
+from build.exporting.clip import Clip
 from build.exporting.converted import Converted
 from build.exporting.engine import Engine, Inputs
 from build.exporting.label_set import DefaultLabels
@@ -60,7 +60,8 @@ def of_photos(
         with torch.inference_mode():
             batch = torch.stack([transform(image) for image in images])
             rows[1].append(_unit(clip.model.encode_image(batch, normalize=False)))
-    return gate.compare(np.concatenate(rows[0]), np.concatenate(rows[1]), labels)
+    ours, theirs = (np.concatenate(each) for each in rows)
+    return gate.compare_labels(ours, theirs, labels, clip.logit_scale)
 
 
 def of_texts(texts: Sequence[str], clip: Clip, tokenizer: Tokenizer, engine: Engine) -> gate.Parity:

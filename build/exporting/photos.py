@@ -13,8 +13,9 @@ from build.exporting.refusal import CannotExport
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 CALIBRATE_AT_MOST = 300  # what NNCF samples by default; more change the ranges little
 COMPARE_AT_MOST = 200
-# One photo of 34 may differ and 97% still agree; fewer would make the gate a matter of luck.
-CALIBRATION_AT_LEAST = 2 * 34
+CALIBRATION_AT_LEAST = 16
+# One photo of 34 may differ and 97% still agree. Of fewer none may: that refuses more, never less.
+CALIBRATION_WELL = 2 * 34
 NAMED_AT_MOST = 5
 
 SAMPLES = Path(__file__).parent.parent.parent / ".venv" / "opt" / "skimage" / "data"
@@ -46,12 +47,10 @@ def choose(options: Options, say: Say) -> Chosen:
     held_out: list[Path] = []
     if options.calibration is not None:
         found = _readable(_sample(_in(options.calibration), 2 * CALIBRATE_AT_MOST), say)
-        if options.precision == "int8" and len(found) < CALIBRATION_AT_LEAST:
-            raise CannotExport(
-                f"{options.calibration} holds {len(found)} photos that can be read; int8 needs "
-                f"{CALIBRATION_AT_LEAST}: half to calibrate with, half to hold the export to"
-            )
-        calibration, held_out = split(found) if options.precision == "int8" else ([], found)
+        if options.precision == "int8":
+            calibration, held_out = _split_for_int8(found, options.calibration, say)
+        else:
+            held_out = found
     if options.photos is not None:
         held_out = _readable(_sample(_in(options.photos), COMPARE_AT_MOST), say)
     elif not held_out:
@@ -59,6 +58,24 @@ def choose(options: Options, say: Say) -> Chosen:
     if not held_out:
         raise CannotExport("there are no photos to hold the export to: --photos DIR")
     return Chosen(calibration, _sample(held_out, COMPARE_AT_MOST))
+
+
+def _split_for_int8(
+    photos: Sequence[Path], folder: Path, say: Say
+) -> tuple[list[Path], list[Path]]:
+    if len(photos) < CALIBRATION_AT_LEAST:
+        raise CannotExport(
+            f"{folder} holds {len(photos)} photos that can be read; int8 needs "
+            f"{CALIBRATION_AT_LEAST}: half to calibrate with, half to hold the export to"
+        )
+    calibration, held_out = split(photos)
+    if len(photos) < CALIBRATION_WELL:
+        say(
+            f"{len(photos)} photos are few: the best label must be right on every one that is held "
+            f"out. {CALIBRATION_WELL} and more calibrate better"
+        )
+        held_out += samples()
+    return calibration, held_out
 
 
 def split(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:

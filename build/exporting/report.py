@@ -52,7 +52,7 @@ def table(
     lines = [(IMAGE_MODEL, _size(model.image_files)), (TEXT_MODEL, _size(model.text_files))]
     lines += [(what, str(parity)) for what, parity in parities.items()]
     rates = ", ".join(f"{rate:.0f} in batches of {batch}" for batch, rate in speeds.items())
-    lines.append(("computed in", model.image.computes_in))
+    lines.append(("floats computed in", model.image.computes_in))
     lines.append(("images/s", rates or "not measured: the engine was not run"))
     lines.append(("took", ", ".join(f"{name} {s:.1f} s" for name, s in took_s.items())))
     width = max(len(name) for name, _ in lines)

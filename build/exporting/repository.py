@@ -1,5 +1,6 @@
 """Model files come in, a version of the Triton repository comes out, served if that is wanted."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -49,6 +50,18 @@ def check_room(repository: Path, weights_bytes: int) -> None:
             )
 
 
+def failed(repository: Path, exc: OSError) -> str:
+    """What the system refused, in words that say what to do."""
+    if exc.errno != errno.ENOSPC:
+        return f"{exc}; nothing is left half done"
+    folder = Path(tempfile.gettempdir())
+    free = " and ".join(
+        f"{each} has {shutil.disk_usage(each).free / MEGABYTE:.0f} MB free"
+        for each in (repository, folder)
+    )
+    return f"the disk became full; nothing is left half done ({free}; TMPDIR moves the second)"
+
+
 def lacking_bytes(free: int, needed: int) -> int:
     return max(0, needed - free)
 
@@ -67,7 +80,8 @@ def activate(repository: Path, version: str) -> str:
     try:
         activation = model_versions.activate(repository, version)
     except CannotActivate as exc:
-        raise CannotExport(f"version {version} cannot be activated: {exc}") from exc
+        why = str(exc).removeprefix(f"version {version}: ")
+        raise CannotExport(f"version {version} cannot be activated: {why}") from exc
     dropped = f"; no longer {', '.join(activation.dropped)}" if activation.dropped else ""
     served = ", ".join(activation.served)
     return f"version {version} is active; served: {served}{dropped}. Triton reads it when it starts"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from build.exporting.tensorrt_toolkit import (
     installed,
     load,
     log_of,
+    target,
 )
 from contracts.tensors import MAX_BATCH_SIZE
 
@@ -60,6 +62,20 @@ class Plan:
     facts: dict[str, str]
     build_s: float
     from_cache: bool
+
+
+def check(cache: Path, compute_capability: str | None) -> None:
+    """Raises CannotBuild where `build_plan` would, whatever the graph: told before the work."""
+    choice = choose(installed(), find_gpu(), compute_capability)
+    trt = load(choice.flavour)
+    if choice.flavour is Flavour.TENSORRT_RTX:
+        target(trt, choice)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError as exc:
+        raise CannotBuild(f"--plan-cache {cache} cannot be written to: {exc}") from exc
 
 
 def build_plan(
@@ -146,7 +162,8 @@ def _build(trt: Any, choice: Choice, onnx: Path, profile: Profile, cache: Path, 
         )
     config = _configured(trt, builder, profile)
     if choice.flavour is Flavour.TENSORRT_RTX:
-        _name_target(trt, config, choice)
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(target(trt, choice), 0)
         say("no timing cache: TensorRT-RTX picks its kernels where the plan is loaded")
         plan = builder.build_serialized_network(network, config)
     else:
@@ -185,18 +202,6 @@ def _listed(what: str, problems: list[str]) -> str:
     return "\n".join(
         [f"{what}:", *(f"  {number}. {each}" for number, each in enumerate(problems, 1))]
     )
-
-
-def _name_target(trt: Any, config: Any, choice: Choice) -> None:
-    known = trt.ComputeCapability.__members__
-    name = "SM" + choice.compute_capability.replace(".", "")
-    if name not in known:
-        offered = ", ".join(each for each in known if each.startswith("SM"))
-        raise CannotBuild(
-            f"{trt.__name__} {trt.__version__} compiles for {offered}, not for {name}"
-        )
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(known[name], 0)
 
 
 def _build_with_timings(builder: Any, network: Any, config: Any, path: Path, say: Say) -> Any:

@@ -121,6 +121,18 @@ def load(flavour: Flavour) -> Any:
     return package
 
 
+def target(package: Any, choice: Choice) -> Any:
+    """TensorRT-RTX's own name of the compute capability. Raises CannotBuild where it has none."""
+    known = package.ComputeCapability.__members__
+    name = "SM" + choice.compute_capability.replace(".", "")
+    if name not in known:
+        offered = ", ".join(each for each in known if each.startswith("SM"))
+        raise CannotBuild(
+            f"{package.__name__} {package.__version__} compiles for {offered}, not for {name}"
+        )
+    return known[name]
+
+
 @functools.cache
 def log_of(package: Any) -> Any:
     """Its logger, which keeps warnings and errors in `lines`.

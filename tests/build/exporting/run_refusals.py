@@ -9,7 +9,7 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from build.exporting import checkpoint
+from build.exporting import checkpoint, clip
 from build.exporting import options as command_line
 from build.exporting.refusal import CannotExport
 from tests.build.exporting.spread_clip import NAME, spread_clip
@@ -66,7 +66,7 @@ def main(folder: Path) -> dict[str, list[object]]:
     found["other activation"] = refusal(quick)
     longest = open_clip.create_model(NAME, force_preprocess_cfg={"resize_mode": "longest"})
     try:
-        checkpoint.preprocessing_of(longest)
+        clip.preprocessing_of(longest)
     except CannotExport as exc:
         found["longest"] = [exc.exit_code, str(exc)]
     return found

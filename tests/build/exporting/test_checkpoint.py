@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.build.exporting.in_export_environment import needs_export_environment, run
+from tests.build.exporting.in_export_environment import run
 
-pytestmark = [pytest.mark.integration, needs_export_environment]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("export_python")]
 
 LOADED = ["plain.pt", "training.pt", "weights.safetensors"]
 REFUSED = {
@@ -21,13 +21,13 @@ REFUSED = {
     "no hub": (1, "--checkpoint FILE"),
     "no hub, by name": (1, "--checkpoint FILE"),
     "other activation": (2, "has no tag 'laion2b_s34b_b79k'"),
-    "other-size.pt": (1, "of another picture size or text length"),
+    "other-size.pt": (1, "of another model, picture size or text length"),
     "shape.pt": (1, "size mismatch for visual.proj"),
     "short-plain.pt": (1, "was it cut short?"),
     "short-weights.safetensors": (1, "was it cut short?"),
     "tag of a hub's model": (2, "brings its own weights"),
     "text.pt": (1, "not a file of weights only"),
-    "unknown model": (2, "Did you mean ViT-B-32"),
+    "unknown model": (2, "did you mean ViT-B-32"),
     "unknown tag": (2, "it has openai, laion400m_e31"),
     "weights.h5": (2, "is none of .bin"),
 }

@@ -52,6 +52,11 @@ def test_a_repository_of_the_hub_brings_its_own(model: str) -> None:
     [
         (["--runtime", "onnx", "--precision", "int8"], "has no --precision int8"),
         (["--precision", "int8"], "int8 needs --calibration"),
+        (["--compute-capability", "8.9"], "is for --runtime tensorrt"),
+        (
+            ["--runtime", "tensorrt", "--compute-capability", "Ada"],
+            "'Ada' is no compute capability",
+        ),
         (["--output", "/nowhere"], "/nowhere is no model repository"),
         (["--list", "--output", "/nowhere"], "/nowhere cannot be read"),
         (["--activate-version", "9", "--output", "/nowhere"], "version 9 cannot be activated"),

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from build.exporting.gate import GATES
-from tests.build.exporting.in_export_environment import needs_export_environment, run
+from tests.build.exporting.in_export_environment import run
 
-pytestmark = [pytest.mark.integration, needs_export_environment]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("export_python")]
 
 FAULTS = [
     ("bilinear for bicubic", "bf16"),

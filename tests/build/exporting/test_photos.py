@@ -8,14 +8,20 @@ import pytest
 from PIL import Image
 
 from build.exporting.options import Options, parse
-from build.exporting.photos import CALIBRATION_AT_LEAST, choose, split
+from build.exporting.photos import (
+    CALIBRATION_AT_LEAST,
+    CALIBRATION_WELL,
+    SAMPLE_NAMES,
+    choose,
+    split,
+)
 from build.exporting.refusal import CannotExport
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "000.png")
-    for index in range(1, CALIBRATION_AT_LEAST):
+    for index in range(1, CALIBRATION_WELL):
         shutil.copy(tmp_path / "000.png", tmp_path / f"{index:03}.png")
     return tmp_path
 
@@ -24,9 +30,14 @@ def int8_with(folder: Path) -> Options:
     return parse(["--precision", "int8", "--calibration", str(folder)], "")
 
 
+def keep(folder: Path, count: int) -> None:
+    for path in sorted(folder.iterdir())[count:]:
+        path.unlink()
+
+
 def test_no_photo_both_calibrates_and_is_held_to(folder: Path) -> None:
     chosen = choose(int8_with(folder), print)
-    assert len(chosen.calibration) == len(chosen.parity) == CALIBRATION_AT_LEAST / 2
+    assert len(chosen.calibration) == len(chosen.parity) == CALIBRATION_WELL / 2
     assert not set(chosen.calibration) & set(chosen.parity)
 
 
@@ -36,9 +47,19 @@ def test_both_halves_are_of_all_classes() -> None:
 
 
 def test_too_few_photos_are_refused(folder: Path) -> None:
-    (folder / "000.png").unlink()
-    with pytest.raises(CannotExport, match=f"holds 67 photos .* needs {CALIBRATION_AT_LEAST}"):
+    keep(folder, CALIBRATION_AT_LEAST - 1)
+    with pytest.raises(CannotExport, match=f"holds 15 photos .* needs {CALIBRATION_AT_LEAST}"):
         choose(int8_with(folder), print)
+
+
+def test_few_photos_are_held_to_the_samples_too(folder: Path) -> None:
+    keep(folder, CALIBRATION_AT_LEAST)
+    said: list[str] = []
+    chosen = choose(int8_with(folder), said.append)
+    assert len(chosen.calibration) == CALIBRATION_AT_LEAST / 2
+    assert len(chosen.parity) == CALIBRATION_AT_LEAST / 2 + len(SAMPLE_NAMES)
+    assert not set(chosen.calibration) & set(chosen.parity)
+    assert "16 photos are few" in said[0]
 
 
 @pytest.mark.parametrize("data", [b"", b"not a photo", b"\x89PNG\r\n\x1a\n half of one"])

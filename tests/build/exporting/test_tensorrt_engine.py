@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 
 from build.exporting import plan_cache
-from tests.conftest import unavailable
+from tests.build.exporting.in_export_environment import PYTHON, ROOT
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parent.parent.parent.parent
-EXPORT_PYTHON = ROOT / ".venv-export" / "bin" / "python"
 GRAPHS = (
     "image",
     "text",
@@ -31,9 +29,7 @@ Outcomes = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not EXPORT_PYTHON.exists():
-        unavailable("there is no .venv-export, which has TensorRT-RTX: run `make export`")
+def folder(tmp_path_factory: pytest.TempPathFactory, export_python: Path) -> Path:
     return tmp_path_factory.mktemp("plans")
 
 
@@ -44,7 +40,7 @@ def first(folder: Path) -> Outcomes:
 
 
 def build(folder: Path, *graphs: str) -> Outcomes:
-    command = [str(EXPORT_PYTHON), "-m", "tests.build.exporting.plan_builds", str(folder), *graphs]
+    command = [str(PYTHON), "-m", "tests.build.exporting.plan_builds", str(folder), *graphs]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         command, cwd=ROOT, check=True, env=environment, stdout=subprocess.PIPE, text=True

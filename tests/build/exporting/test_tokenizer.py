@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.build.exporting.in_export_environment import needs_export_environment, run
+from tests.build.exporting.in_export_environment import run
 
-pytestmark = [pytest.mark.integration, needs_export_environment]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("export_python")]
 
 
 def test_no_text_has_other_tokens_than_in_open_clip() -> None:
