@@ -13,11 +13,11 @@ from gateway import cache, migrate, registry
 from gateway.api import server
 from gateway.backlog import Backlog
 from gateway.database import Database
-from gateway.label_catalogue import LabelCatalogue
-from gateway.label_matrices import LabelMatrices, MatrixCache
+from gateway.labels.catalogue import LabelCatalogue
+from gateway.labels.matrices import LabelMatrices, MatrixCache
+from gateway.labels.prompts import PromptEmbedder
 from gateway.notifications import SUBMITTED, Listener
 from gateway.outbox import Deadlines
-from gateway.prompts import PromptEmbedder
 from gateway.relay import Relay
 from gateway.replay import Choice, Replay
 from gateway.repointing import Repointer

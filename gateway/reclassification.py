@@ -10,7 +10,7 @@ from gateway.cache import Cache
 from gateway.database import Database
 from gateway.embeddings import Embedding
 from gateway.images import Image, Status
-from gateway.label_matrices import MatrixCache
+from gateway.labels.matrices import MatrixCache
 from gateway.problems import Conflict, NotFound
 from gateway.registry import ActiveModel, Manifests
 from runtime.errors import Unavailable

@@ -9,8 +9,8 @@ from contracts.events import MODEL_GONE, NO_TRACE, ImageFailed
 from gateway import images, metrics, notifications, registry, resource
 from gateway.cache import Cache
 from gateway.database import Database
-from gateway.label_definitions import Definition
-from gateway.label_matrices import LabelMatrices, MatrixCache
+from gateway.labels.definitions import Definition
+from gateway.labels.matrices import LabelMatrices, MatrixCache
 from gateway.registry import ActiveModel
 from runtime.artefacts import BadArtefact
 from runtime.errors import Retryable, Unavailable

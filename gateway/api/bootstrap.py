@@ -10,9 +10,9 @@ from gateway.api.state import Services
 from gateway.api.threads import RequestThreads
 from gateway.database import Database
 from gateway.deletion import Deletion
-from gateway.label_catalogue import LabelCatalogue
-from gateway.label_matrices import MatrixCache
-from gateway.labelling import Labelling
+from gateway.labels.catalogue import LabelCatalogue
+from gateway.labels.labelling import Labelling
+from gateway.labels.matrices import MatrixCache
 from gateway.lookup import Lookup
 from gateway.notifications import TERMINAL, Doorbell, Listener, TerminalListener
 from gateway.readiness import Readiness

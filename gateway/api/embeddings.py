@@ -12,7 +12,7 @@ from gateway.api import labels, problem_json
 from gateway.api.json_body import JSON, PROBLEM_EXAMPLES, parse_object, read_json
 from gateway.api.schemas import ClassificationRequest, EmbeddingResource, ImageResource
 from gateway.api.state import Services, services
-from gateway.label_choice import PARAMETERS, LabelChoice, chosen_in_json
+from gateway.labels.choice import PARAMETERS, LabelChoice, chosen_in_json
 from gateway.problems import Unusable
 
 router = APIRouter(prefix="/api/v1/images", tags=["images"])

@@ -11,9 +11,9 @@ from gateway.api.json_body import JSON, PROBLEM_EXAMPLES, parse_object, read_jso
 from gateway.api.labels import text_model_away
 from gateway.api.schemas import LabelSetDefinition, LabelSetPage, LabelSetResource
 from gateway.api.state import Services, services
-from gateway.label_definitions import MAX_NAME_CHARS, Definition, from_json
-from gateway.label_sets import LabelSet, Summary
-from gateway.prompts import PromptsUnavailable
+from gateway.labels.definitions import MAX_NAME_CHARS, Definition, from_json
+from gateway.labels.prompts import PromptsUnavailable
+from gateway.labels.sets import LabelSet, Summary
 
 router = APIRouter(prefix="/api/v1/label-sets", tags=["label sets"])
 

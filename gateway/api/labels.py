@@ -10,10 +10,10 @@ from fastapi import Request
 
 from gateway.api.multipart import Upload
 from gateway.api.state import Services
-from gateway.label_choice import LABEL_SET, LABELS, TEMPLATES, LabelChoice, chosen
-from gateway.label_definitions import MAX_AD_HOC_LABELS
+from gateway.labels.choice import LABEL_SET, LABELS, TEMPLATES, LabelChoice, chosen
+from gateway.labels.definitions import MAX_AD_HOC_LABELS
+from gateway.labels.prompts import PromptsUnavailable
 from gateway.problems import Overloaded, Unusable
-from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel
 
 SCHEMAS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gateway.images import Status
-from gateway.label_definitions import (
+from gateway.labels.definitions import (
     MAX_AD_HOC_LABELS,
     MAX_LABEL_CHARS,
     MAX_LABELS,

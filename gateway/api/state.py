@@ -9,8 +9,8 @@ from gateway.api.multipart import BodyLimits
 from gateway.api.threads import RequestThreads
 from gateway.database import Database
 from gateway.deletion import Deletion
-from gateway.label_catalogue import LabelCatalogue
-from gateway.labelling import Labelling
+from gateway.labels.catalogue import LabelCatalogue
+from gateway.labels.labelling import Labelling
 from gateway.lookup import Lookup
 from gateway.readiness import Readiness
 from gateway.reclassification import Reclassification

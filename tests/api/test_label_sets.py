@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.database import Database
-from gateway.label_definitions import MAX_LABELS
+from gateway.labels.definitions import MAX_LABELS
 from tests.api import road
 from tests.api.conftest import Platform, Services
 from tests.api.test_outages import away

@@ -15,7 +15,7 @@ from gateway import embeddings, images
 from gateway.cache import Cache
 from gateway.database import Database
 from gateway.images import Status
-from gateway.label_matrices import MatrixCache
+from gateway.labels.matrices import MatrixCache
 from gateway.lookup import Lookup
 from gateway.problems import Conflict, NotFound
 from gateway.reclassification import Reclassification, Scorable

@@ -13,10 +13,10 @@ from gateway import bootstrap, images, metrics, outbox, repointing
 from gateway.cache import Cache
 from gateway.database import Database
 from gateway.images import Status
-from gateway.label_matrices import LabelMatrices, MatrixCache
+from gateway.labels.matrices import LabelMatrices, MatrixCache
+from gateway.labels.prompts import PromptsUnavailable
 from gateway.notifications import SUBMITTED, TERMINAL, Listener, parse_ids
 from gateway.outbox import Unpublished
-from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Manifests, register
 from gateway.replay import Choice, Replay
 from gateway.repointing import Repointer
@@ -26,7 +26,7 @@ from runtime.lifecycle import Lifecycle
 from runtime.objects import ObjectStore
 from tests.api.road import NOWHERE
 from tests.gateway import rows
-from tests.gateway.prompts import Embedder
+from tests.gateway.labels.prompts import Embedder
 from tests.gateway.test_registry import exported
 from tests.gateway.waits import until
 from zero_shot import label_set

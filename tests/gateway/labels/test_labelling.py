@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from gateway import label_sets
 from gateway.database import Database
-from gateway.label_choice import LabelChoice
-from gateway.label_definitions import Definition
-from gateway.label_matrices import LabelMatrices
-from gateway.labelling import REMEMBERED_S, Labelling
+from gateway.labels import sets as label_sets
+from gateway.labels.choice import LabelChoice
+from gateway.labels.definitions import Definition
+from gateway.labels.labelling import REMEMBERED_S, Labelling
+from gateway.labels.matrices import LabelMatrices
+from gateway.labels.prompts import PromptsUnavailable
 from gateway.problems import Conflict, Unusable
-from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Manifests, Registry, register
 from runtime.objects import ObjectStore
 from runtime.triton import ModelUnknown
 from tests.gateway import rows
-from tests.gateway.prompts import Embedder
+from tests.gateway.labels.prompts import Embedder
 from tests.gateway.test_registry import exported
 
 pytestmark = pytest.mark.integration

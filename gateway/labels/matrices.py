@@ -12,8 +12,8 @@ from contracts.manifest import Manifest
 from contracts.objects import label_set_key
 from gateway import metrics
 from gateway.database import Database
-from gateway.label_definitions import digest
-from gateway.prompts import PromptsUnavailable
+from gateway.labels.definitions import digest
+from gateway.labels.prompts import PromptsUnavailable
 from gateway.registry import Manifests
 from runtime.artefacts import ArtefactCache
 from runtime.lru import Lru
@@ -49,7 +49,7 @@ class Model(Protocol):
 
 
 class Embedder(Protocol):
-    """gateway.prompts.PromptEmbedder, or what a test has in its place."""
+    """gateway.labels.prompts.PromptEmbedder, or what a test has in its place."""
 
     def embed(self, manifest: Manifest, texts: Sequence[str]) -> Embeddings: ...
 

@@ -10,13 +10,13 @@ import pytest
 
 from contracts.objects import LABEL_SETS_PREFIX, label_set_key
 from gateway.database import Database
-from gateway.label_matrices import LabelMatrices
-from gateway.prompts import PromptsUnavailable
+from gateway.labels.matrices import LabelMatrices
+from gateway.labels.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Manifests, register
 from runtime.errors import StorageFull, Unavailable
 from runtime.objects import ObjectStore
 from tests.gateway import rows
-from tests.gateway.prompts import Embedder, direction
+from tests.gateway.labels.prompts import Embedder, direction
 from tests.gateway.test_registry import MANIFEST, exported
 from tests.gateway.waits import until
 from zero_shot import label_set

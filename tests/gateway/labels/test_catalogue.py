@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from gateway.database import Database
-from gateway.label_catalogue import LabelCatalogue
-from gateway.label_definitions import Definition
-from gateway.label_matrices import LabelMatrices, MatrixCache
+from gateway.labels.catalogue import LabelCatalogue
+from gateway.labels.definitions import Definition
+from gateway.labels.matrices import LabelMatrices, MatrixCache
+from gateway.labels.prompts import PromptsUnavailable
 from gateway.problems import Conflict, NotFound, Unusable
-from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Manifests, Registry, register
 from runtime.errors import Unavailable
 from runtime.objects import ObjectStore
 from tests.gateway import rows
-from tests.gateway.prompts import Embedder
+from tests.gateway.labels.prompts import Embedder
 from tests.gateway.test_registry import exported
 from zero_shot import label_set
 

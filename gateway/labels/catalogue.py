@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway import label_sets
 from gateway.database import Database
-from gateway.label_definitions import Definition, check_prompts
-from gateway.label_matrices import LabelMatrices, MatrixCache
-from gateway.label_sets import LabelSet, Summary
+from gateway.labels import sets as label_sets
+from gateway.labels.definitions import Definition, check_prompts
+from gateway.labels.matrices import LabelMatrices, MatrixCache
+from gateway.labels.sets import LabelSet, Summary
 from gateway.problems import Conflict, NotFound
 from gateway.registry import ActiveModel, Manifests, Registry
 from runtime.errors import Unavailable

@@ -21,7 +21,7 @@ def direction(text: str, dim: int) -> npt.NDArray[np.float32]:
 
 
 class Embedder:
-    """Stands for gateway.prompts.PromptEmbedder; `before` runs in each call and may raise."""
+    """Stands for PromptEmbedder; `before` runs in each call and may raise."""
 
     def __init__(self, before: Callable[[], None] = lambda: None) -> None:
         self.before = before

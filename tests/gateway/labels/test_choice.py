@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.label_choice import LabelChoice, chosen, chosen_in_json
-from gateway.label_definitions import Definition
+from gateway.labels.choice import LabelChoice, chosen, chosen_in_json
+from gateway.labels.definitions import Definition
 from gateway.problems import Unusable
 
 MANY = ",".join(str(number) for number in range(1_001))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.label_definitions import MAX_AD_HOC_LABELS, Definition, checked_name, define
+from gateway.labels.definitions import MAX_AD_HOC_LABELS, Definition, checked_name, define
 from gateway.problems import Unusable
 
 LABEL_SET = "labelSet"

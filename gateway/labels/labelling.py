@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway import label_sets
 from gateway.database import Database
-from gateway.label_choice import LabelChoice
-from gateway.label_definitions import AD_HOC, Definition, check_prompts
-from gateway.label_matrices import LabelMatrices
+from gateway.labels import sets as label_sets
+from gateway.labels.choice import LabelChoice
+from gateway.labels.definitions import AD_HOC, Definition, check_prompts
+from gateway.labels.matrices import LabelMatrices
+from gateway.labels.prompts import PromptsUnavailable
 from gateway.problems import Conflict, Unusable
-from gateway.prompts import PromptsUnavailable
 from gateway.registry import ActiveModel, Registry
 from runtime.triton import ModelUnknown
 

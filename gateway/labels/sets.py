@@ -8,7 +8,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from gateway import metrics
-from gateway.label_definitions import Definition
+from gateway.labels.definitions import Definition
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.label_definitions import (
+from gateway.labels.definitions import (
     MAX_LABEL_CHARS,
     MAX_LABELS,
     Definition,

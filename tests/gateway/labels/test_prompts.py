@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from contracts.manifest import Manifest, Preprocessing
-from gateway.prompts import BATCH, IN_FLIGHT, THREADS, PromptEmbedder, PromptsUnavailable
+from gateway.labels.prompts import BATCH, IN_FLIGHT, THREADS, PromptEmbedder, PromptsUnavailable
 from runtime.errors import Unavailable
 from runtime.triton import InferenceFailed, InferenceRejected
-from tests.gateway.prompts import TextModel, direction
+from tests.gateway.labels.prompts import TextModel, direction
 
 DIM = 16
 MANIFEST = Manifest(

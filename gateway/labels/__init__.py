@@ -1,0 +1,1 @@
+"""Labels of the caller's own: defined, embedded once a model, and chosen for an image."""
