@@ -84,7 +84,8 @@ class ApacheKafka(Kafka):
         shutil.rmtree(unfinished, ignore_errors=True)
         (self._folder / "format.properties").write_text(self._properties(unfinished.name))
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
+        identity = f"--cluster-id={cluster_id}"  # which may begin with a dash
+        arguments = ["kafka.tools.StorageTool", "format", "--standalone", identity]
         command = self._java("format-kafka", [*arguments, "-c", "format.properties"])
         steps.run(command, FORMAT_TIMEOUT_S)
         unfinished.rename(self._folder / "log")
