@@ -1,6 +1,7 @@
 """What callers of Triton do, for tests: arrays, pictures and texts in, embeddings out."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from contracts.tensors import (
 from standalone.parts.triton_server import TritonServer
 
 PATIENCE_S = 30.0
+SETTLE_S = 0.2
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -61,7 +63,15 @@ class Models:
         return self.ask(PROMPT_MODEL, {PROMPT_INPUT: column(encoded)}, PROMPT_OUTPUT, version)
 
     def batch_sizes(self, model: str) -> dict[int, int]:
-        """How many inferences ran, by their batch size."""
+        """How many inferences ran, by their batch size; an answer is sent before it is counted."""
+        counted = self._batch_sizes(model)
+        while True:
+            time.sleep(SETTLE_S)
+            before, counted = counted, self._batch_sizes(model)
+            if counted == before:
+                return counted
+
+    def _batch_sizes(self, model: str) -> dict[int, int]:
         statistics = self.client.get_inference_statistics(model).model_stats[0]
         return {b.batch_size: b.compute_infer.count for b in statistics.batch_stats}
 

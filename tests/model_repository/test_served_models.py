@@ -106,7 +106,6 @@ def test_a_full_batch_is_served(models: Models) -> None:
 
 def test_requests_that_come_together_are_computed_together(models: Models) -> None:
     alone = np.concatenate([models.images(pictures()[n : n + 1]) for n in range(5)])
-    time.sleep(POLL_INTERVAL_S)  # an answer is sent before it is counted
     before = models.batch_sizes(IMAGE_MODEL)
     numbers = [n % 5 for n in range(REQUESTS_AT_ONCE)]
 

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,6 +138,17 @@ def test_apache_kafka_keeps_its_log_over_a_kill_and_its_ports(
         assert not admin.describe_topics(["never-made"])[0]["partitions"]
         assert "never-made" not in admin.list_topics()
     moved.stop()
+
+
+def test_apache_kafka_takes_a_cluster_id_that_begins_with_a_dash(
+    run: Callable[[Part], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := kafka_jars.why_not():
+        unavailable(reason)
+    dashed = uuid.UUID(bytes=b"\xf8" + bytes(15))
+    assert urlsafe_b64encode(dashed.bytes).startswith(b"-")
+    monkeypatch.setattr(uuid, "uuid4", lambda: dashed)
+    run(ApacheKafka(tmp_path, free_port(), free_port()))
 
 
 def test_the_embedded_broker_forgets_its_topics(
