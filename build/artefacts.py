@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PART, READY, OLD = "part", "ready", "old"
+CHUNK_BYTES = 1 << 20
 
 Folder = Mapping[str, bytes | Path]  # relative name to content, or to a file that holds it
 
@@ -35,7 +36,12 @@ def digest_of(files: Iterable[Path], facts: Mapping[str, Any]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """In chunks: weights, graphs and plans may be gigabytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager

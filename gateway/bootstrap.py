@@ -113,9 +113,7 @@ def run_register(settings: GatewaySettings, lifecycle: Lifecycle, directory: Pat
     models, manifests = registry.Registry(database), registry.Manifests(objects)
     matrices = label_matrices(settings, database, objects, manifests, lifecycle)
     matrix_cache = MatrixCache(objects, settings.label_set_cache_bytes)
-    catalogue = LabelCatalogue(
-        database, models, manifests, matrices, matrix_cache, settings.max_prompts
-    )
+    catalogue = LabelCatalogue(database, models, manifests, matrices, matrix_cache)
     lifecycle.until_success(
         "register model",
         lambda: registry.register(database, objects, directory, catalogue.embed_all),

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import hashlib
 import logging
 import pickle
 import warnings
@@ -15,13 +14,13 @@ import torch
 from open_clip.factory import load_state_dict, parse_model_name
 from safetensors import SafetensorError
 
+from build.artefacts import sha256_of
 from build.exporting.clip import Clip, described
 from build.exporting.options import Options
 from build.exporting.refusal import CannotExport, wrong_usage
 
 FORMATS = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 NAMED_AT_MOST = 5
-CHUNK_BYTES = 1 << 20
 
 
 def load(options: Options) -> Clip:
@@ -158,16 +157,8 @@ def _made_from(options: Options) -> dict[str, Any]:
     }
     if options.checkpoint is not None:
         facts["checkpoint"] = options.checkpoint.name
-        facts["checkpoint_sha256"] = _sha256(options.checkpoint)
+        facts["checkpoint_sha256"] = sha256_of(options.checkpoint)
     return facts
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _differences(exc: Exception) -> str:

@@ -6,15 +6,15 @@ built from, by and for stands in a file beside it, and where one fact differs it
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from build.artefacts import place, sha256_of
 
 ANY = "any"  # GPU and driver of a plan that was built ahead of time
 PLAN_SHA256 = "plan_sha256"
 PLAN_BYTES = "plan_bytes"
 BUILD_S = "build_s"
-CHUNK_BYTES = 1 << 20
 
 # Fact to what a difference means, the deciding ones first.
 WORDS = {
@@ -72,7 +72,8 @@ def find(plan: Path, wanted: Mapping[str, str]) -> dict[str, str]:
 def store(plan: Path, content: bytes, facts: Mapping[str, str], build_s: float) -> dict[str, str]:
     """Puts the plan in its place, then its facts; returns these, the plan's digest among them.
 
-    Between the two the plan stands beside facts of another, which `find` refuses.
+    Raises OSError on a full disk. Between the two the plan stands beside facts of another, which
+    `find` refuses.
     """
     complete = {
         **facts,
@@ -80,8 +81,8 @@ def store(plan: Path, content: bytes, facts: Mapping[str, str], build_s: float) 
         PLAN_BYTES: str(len(content)),
         BUILD_S: f"{build_s:.1f}",
     }
-    write_whole(plan, content)
-    write_whole(facts_path(plan), (json.dumps(complete, indent=2) + "\n").encode())
+    text = json.dumps(complete, indent=2) + "\n"
+    place({plan: content, facts_path(plan): text.encode()})
     return complete
 
 
@@ -100,27 +101,7 @@ def read_sealed(path: Path) -> bytes:
 
 def write_sealed(path: Path, content: bytes) -> None:
     """For content that TensorRT reads without checking it: its digest goes first."""
-    write_whole(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """By rename: a reader sees the old file or the new one. Raises OSError on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.new")
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.rename(path)
-
-
-def sha256_of(path: Path) -> str:
-    """In chunks: plans and graphs may be gigabytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    place({path: hashlib.sha256(content).hexdigest().encode() + b"\n" + content})
 
 
 def _read_facts(path: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from build.artefacts import only_one_builder
+from build.artefacts import only_one_builder, sha256_of
 from build.exporting import plan_cache
 from build.exporting.nvidia_gpu import find_gpu
 from build.exporting.tensorrt_toolkit import (
@@ -126,7 +126,7 @@ def _file_name(choice: Choice, version: str, kind: str = "model", suffix: str = 
 
 def _sha256_of_graph(onnx: Path) -> str:
     """Over the graph and the files its weights are in, if they are not in the graph."""
-    digests = [plan_cache.sha256_of(each) for each in (onnx, *_weight_files(onnx))]
+    digests = [sha256_of(each) for each in (onnx, *_weight_files(onnx))]
     return (
         digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )

@@ -17,6 +17,7 @@ from typing import Any
 from build.exporting import plan_cache
 from build.exporting.nvidia_gpu import Gpu, NoGpu, find_gpu
 from build.exporting.refusal import CannotExport
+from build.serving import RTX
 
 COMPUTE_CAPABILITY = re.compile(r"(?:sm_?)?(\d{1,2})\.?(\d)", re.IGNORECASE)
 FIRST_MAJOR = 10  # of TensorRT: Triton has had it since 24.05
@@ -30,7 +31,7 @@ class Flavour(Enum):
     """Which of the two builders; what it is called in the facts of a plan."""
 
     TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt_rtx"
+    TENSORRT_RTX = RTX
 
     @property
     def package(self) -> str:
@@ -95,13 +96,6 @@ def can_run_here(plan: Mapping[str, str]) -> str | None:
     if plan["gpu"] != plan_cache.ANY:
         here |= {"gpu": gpu.name, "driver": gpu.driver}
     return plan_cache.refusal(plan, here)
-
-
-def not_for_triton(plan: Mapping[str, str]) -> str | None:
-    """Why no Triton can load the plan with these facts; None where one of its version can."""
-    if Flavour(plan["flavour"]) is Flavour.TENSORRT:
-        return None
-    return "it is of TensorRT-RTX; Triton's tensorrt backend loads only what TensorRT itself built"
 
 
 def installed() -> list[Flavour]:

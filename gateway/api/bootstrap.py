@@ -67,7 +67,7 @@ def _services(
     models, manifests = registry.Registry(database), registry.Manifests(objects)
     matrices = bootstrap.label_matrices(settings, database, objects, manifests, embedding)
     matrix_cache = MatrixCache(objects, settings.label_set_cache_bytes)
-    labelling = Labelling(database, models, matrices, settings.max_prompts)
+    labelling = Labelling(database, models, matrices)
     return Services(
         database=database,
         objects=objects,
@@ -79,7 +79,6 @@ def _services(
             manifests,
             matrices,
             matrix_cache,
-            settings.max_prompts,
             labelling.forget,
         ),
         lookup=Lookup(database, results, settings.image_base_url),

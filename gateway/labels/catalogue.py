@@ -10,7 +10,7 @@ import structlog
 
 from gateway.database import Database
 from gateway.labels import sets as label_sets
-from gateway.labels.definitions import Definition, check_prompts
+from gateway.labels.definitions import Definition
 from gateway.labels.matrices import LabelMatrices, MatrixCache
 from gateway.labels.sets import LabelSet, Summary
 from gateway.problems import Conflict, NotFound
@@ -32,7 +32,6 @@ class LabelCatalogue:
         manifests: Manifests,
         matrices: LabelMatrices,
         matrix_cache: MatrixCache,
-        max_prompts: int,
         on_change: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._database = database
@@ -40,7 +39,6 @@ class LabelCatalogue:
         self._manifests = manifests
         self._matrices = matrices
         self._matrix_cache = matrix_cache
-        self._max_prompts = max_prompts
         self._on_change = on_change
 
     def existing(self, name: str, definition: Definition) -> LabelSet | None:
@@ -48,8 +46,7 @@ class LabelCatalogue:
         model = self._registry.active()
         if name == model.label_set:
             raise Conflict(f"{name!r} is the model's own label set. Choose another name.")
-        templates = self._matrices.templates(model, definition.labels, definition.templates)
-        check_prompts(definition, templates, self._max_prompts)
+        self._matrices.check(model, definition)
         with self._database.statement() as cursor:
             found = label_sets.find(cursor, name)
         return _same(found, definition) if found else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from gateway.database import Database
 from gateway.labels import sets as label_sets
 from gateway.labels.choice import LabelChoice
-from gateway.labels.definitions import AD_HOC, Definition, check_prompts
+from gateway.labels.definitions import AD_HOC, Definition
 from gateway.labels.matrices import LabelMatrices
 from gateway.labels.prompts import PromptsUnavailable
 from gateway.problems import Conflict, Unusable
@@ -27,13 +27,11 @@ class Labelling:
         database: Database,
         registry: Registry,
         matrices: LabelMatrices,
-        max_prompts: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._registry = registry
         self._matrices = matrices
-        self._max_prompts = max_prompts
         self._remembered = _Remembered(clock)
 
     def known(self, choice: LabelChoice, model: ActiveModel | None = None) -> ActiveModel | None:
@@ -59,10 +57,7 @@ class Labelling:
         answered_by = model or self._registry.active()
         name, definition = choice.label_set, choice.ad_hoc
         if definition:
-            templates = self._matrices.templates(
-                answered_by, definition.labels, definition.templates
-            )
-            check_prompts(definition, templates, self._max_prompts)
+            self._matrices.check(answered_by, definition)
         else:
             definition = self._definition(name)
         try:

@@ -12,7 +12,7 @@ from contracts.manifest import Manifest
 from contracts.objects import label_set_key
 from gateway import metrics
 from gateway.database import Database
-from gateway.labels.definitions import digest
+from gateway.labels.definitions import Definition, check_prompts, digest
 from gateway.labels.prompts import PromptsUnavailable
 from gateway.registry import Manifests
 from runtime.artefacts import ArtefactCache
@@ -107,6 +107,11 @@ class LabelMatrices:
         """
         own = self._manifests.get(model.manifest_key).templates
         return templates or own[: max(1, self._max_prompts // len(labels))]
+
+    def check(self, model: Model, definition: Definition) -> None:
+        """Raises Unusable where the definition makes more prompts than are embedded."""
+        templates = self.templates(model, definition.labels, definition.templates)
+        check_prompts(definition, templates, self._max_prompts)
 
     def _find(self, definition: str, manifest_key: str) -> str | None:
         try:

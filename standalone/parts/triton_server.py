@@ -14,6 +14,7 @@ from standalone.parts.triton_memory import remove_shared_memory, shared_memory_p
 from standalone.processes.command import Command
 from standalone.processes.part import Part
 from standalone.processes.steps import StartError, Steps
+from standalone.wheels import environments
 from standalone.wheels.triton import TritonInstallation, TritonUnavailableError
 
 TIMEOUT_S = 2.0
@@ -22,7 +23,7 @@ STOP_GRACE_S = triton_command.EXIT_TIMEOUT_S + 5.0
 BACKENDS = Path("backends")
 MODELS = Path("models")
 
-ENVIRONMENT = REPOSITORY_ROOT / ".venv-triton"
+ENVIRONMENT = environments.TRITON
 MODEL_REPOSITORY = REPOSITORY_ROOT / "model_repository"
 
 

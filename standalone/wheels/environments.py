@@ -19,6 +19,7 @@ from standalone.wheels import checks, pip_advice
 from standalone.wheels.checks import CannotInstall
 
 REQUIREMENTS = REPOSITORY_ROOT / "requirements"
+TRITON = REPOSITORY_ROOT / ".venv-triton"
 
 STAMP = "installed.json"
 UNFINISHED = "unfinished"
@@ -171,7 +172,7 @@ def _environments(*, dev: bool, export: bool) -> list[Environment]:
         Environment(
             REPOSITORY_ROOT / ".venv", packages, files_of=[REQUIREMENTS / "standalone.txt"]
         ),
-        Environment(REPOSITORY_ROOT / ".venv-triton", [REQUIREMENTS / "triton.txt"]),
+        Environment(TRITON, [REQUIREMENTS / "triton.txt"]),
     ]
     if export:
         environments.append(_export_environment())
@@ -197,7 +198,7 @@ def _install(environments: Sequence[Environment], console: Console) -> None:
         outdated = [environment for environment in environments if not environment.is_current]
         if outdated:
             checks.check_space(here, sum(each.bytes_needed for each in outdated))
-            checks.check_libpython(REPOSITORY_ROOT / ".venv-triton")
+            checks.check_libpython(TRITON)
             _install_side_by_side(outdated, console)
     finally:
         os.close(lock)

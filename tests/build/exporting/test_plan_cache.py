@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from build.artefacts import sha256_of
 from build.exporting import plan_cache
 from build.exporting.plan_cache import MustBuild, refusal
 
@@ -70,7 +71,7 @@ def test_what_was_stored_is_found(plan: Path) -> None:
     facts = plan_cache.find(plan, FACTS)
     assert facts == {
         **FACTS,
-        "plan_sha256": plan_cache.sha256_of(plan),
+        "plan_sha256": sha256_of(plan),
         "plan_bytes": "256",
         "build_s": "12.3",
     }

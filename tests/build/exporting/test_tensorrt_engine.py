@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from build.artefacts import sha256_of
 from build.exporting import plan_cache
 from tests.build.exporting.in_export_environment import PYTHON, ROOT
 
@@ -66,8 +67,8 @@ def test_the_facts_are_those_of_the_graph_the_profile_and_the_plan(first: Outcom
     facts, plan = built["facts"], Path(built["path"])
     shape = [32, 32, 3]
     assert json.loads(facts["profile"]) == {"pixels": [[1, *shape], [16, *shape], [64, *shape]]}
-    assert facts["onnx_sha256"] == plan_cache.sha256_of(plan.parent.parent.parent / "image.onnx")
-    assert facts["plan_sha256"] == plan_cache.sha256_of(plan)
+    assert facts["onnx_sha256"] == sha256_of(plan.parent.parent.parent / "image.onnx")
+    assert facts["plan_sha256"] == sha256_of(plan)
     assert (facts["compute_capability"], facts["typing"]) == ("8.9", "strongly typed")
     assert json.loads(plan_cache.facts_path(plan).read_text()) == facts
 
@@ -164,5 +165,5 @@ def test_a_plan_that_does_not_fit_is_refused_and_built_again(
     assert not built["from_cache"]
     assert "the cached plan is refused" in built["said"]
     assert reason in built["said"]
-    assert plan_cache.sha256_of(Path(built["path"])) == built["facts"]["plan_sha256"]
+    assert sha256_of(Path(built["path"])) == built["facts"]["plan_sha256"]
     assert build(folder, "weights_beside")["weights_beside"]["from_cache"]

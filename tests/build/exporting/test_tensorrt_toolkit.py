@@ -13,7 +13,6 @@ from build.exporting.tensorrt_toolkit import (
     choose,
     compute_capability_of,
     load,
-    not_for_triton,
 )
 
 BOTH = (Flavour.TENSORRT, Flavour.TENSORRT_RTX)
@@ -95,8 +94,3 @@ def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(CannotBuild, match="tensorrt is installed but cannot be loaded"):
         load(Flavour.TENSORRT)
-
-
-def test_triton_loads_plans_of_tensorrt_only() -> None:
-    assert not_for_triton({"flavour": "tensorrt"}) is None
-    assert "TensorRT-RTX" in str(not_for_triton({"flavour": "tensorrt_rtx"}))

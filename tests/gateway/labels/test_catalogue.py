@@ -51,11 +51,9 @@ def catalogue(
 ) -> LabelCatalogue:  # fmt: skip
     del model
     manifests = Manifests(objects)
-    matrices = LabelMatrices(database, objects, manifests, embedder, 1, 20_000)
+    matrices = LabelMatrices(database, objects, manifests, embedder, 1, MAX_PROMPTS)
     kept = MatrixCache(objects, 0)
-    return LabelCatalogue(
-        database, Registry(database), manifests, matrices, kept, MAX_PROMPTS, changed.append
-    )
+    return LabelCatalogue(database, Registry(database), manifests, matrices, kept, changed.append)
 
 
 def away() -> None:

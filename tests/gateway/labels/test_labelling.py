@@ -54,8 +54,8 @@ def labelling(
     database: Database, objects: ObjectStore, model: ActiveModel, embedder: Embedder, clock: Clock
 ) -> Labelling:
     del model
-    matrices = LabelMatrices(database, objects, Manifests(objects), embedder, 1, 20_000)
-    return Labelling(database, Registry(database), matrices, MAX_PROMPTS, clock)
+    matrices = LabelMatrices(database, objects, Manifests(objects), embedder, 1, MAX_PROMPTS)
+    return Labelling(database, Registry(database), matrices, clock)
 
 
 @pytest.fixture

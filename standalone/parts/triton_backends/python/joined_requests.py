@@ -13,6 +13,7 @@ the shape and no bytes.
 
 import ctypes
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class ShapeError(ValueError):
     """The shapes of a request's inputs do not go together, or not with the model."""
 
 
-class JoinedRequests:
+class JoinedRequests(ABC):
     """One instance of one model; Triton calls `execute` from one thread.
 
     A backend gives `load(path)`, again after an inference that failed, and `infer(batch)`: arrays
@@ -48,11 +49,11 @@ class JoinedRequests:
         self._path = Path(args["model_repository"]) / args["model_version"] / file
         self.load(self._path)
 
-    def load(self, path: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def load(self, path: Path) -> None: ...
 
-    def infer(self, batch: dict[str, Any]) -> list[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def infer(self, batch: dict[str, Any]) -> list[Any]: ...
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request, in order. A request that does not fit fails alone."""
